@@ -203,7 +203,7 @@ def _add_running(top: argparse.ArgumentParser) -> None:
 
 def _add_finished_run(top: argparse.ArgumentParser) -> None:
     run = top.add_argument_group("instead of a benchmark: a finished run against the truth")
-    run.add_argument("--run", type=Path, metavar="DIR", help="what jobs/segment_region.py wrote")
+    run.add_argument("--run", metavar="DIR", help="what jobs/segment_region.py wrote")
     run.add_argument(
         "--truth",
         type=Path,
@@ -330,9 +330,10 @@ def score_finished_run(args: argparse.Namespace) -> int:
     from pipeline.evaluate.finished_run.world_truth import read_truth
     from pipeline.files.atomic_file import write_bytes_atomic
     from pipeline.files.output_folder import writing_to
+    from pipeline.write.run_document import finished_run
     from pipeline.write.run_json import read_run_json
 
-    info = read_run_json(args.run / "run.json")
+    info = read_run_json(finished_run(args.run).run_json)
     if args.truth.is_dir():
         scores = score_run(args.run, read_truth(args.truth), info)
         figures = [score.figures() for score in scores]

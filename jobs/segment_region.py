@@ -319,10 +319,10 @@ def request_of(args: argparse.Namespace) -> Any:
 def explain(args: argparse.Namespace) -> int:
     """Print what one tile is made of: of the run in --out, or of the one that the command line would plan."""
     from pipeline.run.explain_tile import explain_plan, explain_run
-    from pipeline.write.run_dir import RunDir
+    from pipeline.write.run_document import finished_run
 
     place = (args.explain_tile[0], args.explain_tile[1])
-    run_dir = RunDir(args.out)
+    run_dir = finished_run(args.out)
     if run_dir.run_json.is_file():
         told = explain_run(run_dir, place, zone=args.zone)
     else:

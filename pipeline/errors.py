@@ -6,6 +6,7 @@
     |-- SourceError            retryable when transient
     |-- ModelError             retryable when transient
     |-- RecordError
+    |   `-- MissingRecordError
     |-- DiskFullError
     |-- MemoryShortError
     |-- UnexpectedError
@@ -64,6 +65,10 @@ class ModelError(TerraqueryError):
 
 class RecordError(TerraqueryError):
     """A block record is missing, truncated, or carries another run's fingerprint."""
+
+
+class MissingRecordError(RecordError):
+    """There is no block record."""
 
 
 class DiskFullError(TerraqueryError):

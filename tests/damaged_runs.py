@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,16 @@ def make_zoned_run(folder: Path) -> Path:
     code = load_job("segment_region").main([str(word) for word in words])
     assert code == 0
     return folder / "out"
+
+
+def results_of(run: Path) -> Path:
+    """The snapshot that counts of a copy of a run."""
+    return run / str((run / "current").readlink())
+
+
+def copy_of(run: Path, place: Path) -> Path:
+    """A copy of a run, whose links lead to its own snapshot."""
+    return Path(shutil.copytree(run, place, symlinks=True))
 
 
 def edit_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:

@@ -117,16 +117,23 @@ def merge(job: MergeJob, *, seed: int = 0) -> Published:
     return publish_merge(job, note=lambda _: None, run_tasks=Shuffled(seed))
 
 
+def results_of(out: Path) -> Path:
+    """Where phase two put its results: into its one snapshot; its steps alone, into the directory itself."""
+    snapshots = sorted((out / "snapshots").iterdir()) if (out / "snapshots").is_dir() else [out]
+    (results,) = snapshots
+    return results
+
+
 def result_bytes(out: Path) -> dict[str, bytes]:
-    """Every published file of phase two, by its path."""
-    files = [
-        path for folder in ("masks.zarr", "instances") for path in (out / folder).rglob("*") if path.is_file()
-    ]
-    return {str(path.relative_to(out)): path.read_bytes() for path in [*files, out / "coverage.parquet"]}
+    """Every published file of phase two, by its path in the snapshot, and the snapshot's name."""
+    results = results_of(out)
+    files = {str(path.relative_to(results)): path for path in results.rglob("*") if path.is_file()}
+    assert {name.partition("/")[0] for name in files} == {"masks.zarr", "instances", "coverage.parquet"}
+    return {name: path.read_bytes() for name, path in files.items()} | {"": results.name.encode()}
 
 
 def published_raster(out: Path) -> NDArray[np.uint64]:
-    return np.asarray(zarr.open_group(str(out / "masks.zarr"), mode="r")["instance_id"][0])
+    return np.asarray(zarr.open_group(str(results_of(out) / "masks.zarr"), mode="r")["instance_id"][0])
 
 
 def assert_raster_equals_vector(out: Path) -> geopandas.GeoDataFrame:
@@ -134,6 +141,7 @@ def assert_raster_equals_vector(out: Path) -> geopandas.GeoDataFrame:
     overlaps, all valid.
     """
     raster = published_raster(out)
+    out = results_of(out)
     frame = geopandas.read_parquet(out / "instances").sort_values(["instance_id", "part_no"])
     ids, counts = np.unique(raster[raster > 0], return_counts=True)
     total = frame.groupby("instance_id")["area_px"].sum()

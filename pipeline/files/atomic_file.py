@@ -19,17 +19,20 @@ LEFTOVER_AGE_S = 3600.0
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the body ends without an exception, its file becomes `path`.
 
     The folder is created if need be. On an exception the temporary file is removed and `path` stays as it
-    was. An OSError that names no file, or the temporary one, names `path`.
+    was. An OSError that names no file, or the temporary one, names `path`. `lasting`: sync it, so that it
+    survives a power cut.
     """
     with temporary_beside(path) as temporary:
         yield temporary
-        settle(temporary)
+        if lasting:
+            settle(temporary)
         temporary.replace(path)
-        sync_folder(path.parent)
+        if lasting:
+            sync_folder(path.parent)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-"""Refuses output paths that would not last: URLs, and paths below Ray's copy of the working directory.
+"""Refuses output paths that would not last: URLs of no store, and paths below Ray's copy of the working
+directory.
 
-A URL such as `s3://bucket/run` would become a local folder named `s3:`.
+A URL such as `gs://bucket/run` would become a local folder named `gs:`.
 
 `ray job submit --working-dir .` starts the driver in a copy of the folder
 (`.../runtime_resources/working_dir_files/_ray_pkg_<hash>`), where relative paths lead. Ray deletes the copy
@@ -15,20 +16,26 @@ from itertools import pairwise
 from pathlib import Path
 
 from pipeline.errors import InputError
+from pipeline.files.store.s3_store import SCHEME
+from pipeline.files.store.store_path import store_path
 
 PACKAGES = ("runtime_resources", "working_dir_files")
 """Nested folders of a Ray session that hold copies of working directories."""
 
 
 def require_lasting(path: str, option: str) -> None:
-    """Refuse a URL, and a path below a copy that Ray keeps of a working directory. Raises InputError naming
-    `option`.
+    """Refuse a URL that is no store, and a path below a copy that Ray keeps of a working directory. Raises
+    InputError naming `option`.
     """
+    if path.startswith(SCHEME):
+        store_path(path, option)
+        return
     if "://" in path or re.match(r"[a-z0-9]{2,}:/", path):
         raise InputError(
-            f"{option} must be a local path; object stores cannot be written to yet",
+            f"{option} must be a local path or s3://bucket/prefix",
             came=path,
-            remedy="give a folder, and copy it afterwards, for example with `aws s3 sync`",
+            remedy="give one of these; other services are reached through their S3 protocol, with "
+            "AWS_ENDPOINT_URL_S3 as its address",
         )
     parts = Path(path).absolute().parts
     if PACKAGES in pairwise(parts):

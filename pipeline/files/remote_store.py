@@ -177,6 +177,16 @@ def _aws_session() -> Any:
     return boto3.Session()
 
 
+def s3_client() -> Any:
+    """Give boto3's S3 client, with the user's endpoint and credentials."""
+    return _s3_client(s3_endpoint()[0])
+
+
+@lru_cache(maxsize=8)
+def _s3_client(endpoint: str | None) -> Any:
+    return _aws_session().client("s3", endpoint_url=endpoint)
+
+
 @lru_cache(maxsize=256)
 def s3_region(bucket: str, endpoint: str | None, *, unsigned: bool) -> str:
     """Ask Amazon in which region a bucket lies, because requests to another one fail. An endpoint of the

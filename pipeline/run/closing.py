@@ -1,10 +1,9 @@
 """The end of a run: the report and the catalogue item are added, then run.json says that all is there.
 
-1. `close_run` makes the overview, the report and the item, in this order.
-2. What cannot be made costs the run nothing but a note, on the screen and in run.json, and a null in its
+1. `close_run` makes the overview, the report and the manifest, in this order: the snapshot is whole.
+2. run.json is written, which makes the snapshot count. Then the item is, which describes it.
+3. What cannot be made costs the run nothing but a note, on the screen and in run.json, and a null in its
    `outputs`. A full disk alone is an error: once there is room, the same command makes the rest.
-3. The item holds the checksum of the run.json that is about to be written, and run.json comes last. So a run
-   that says `complete` has everything that it names.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.files.store.store_path import StorePath
+from pipeline.files.store.zarr_adapter import Written
 from pipeline.load.overview import read_overview
 from pipeline.load.prepare_scenes import LoadOptions, SceneSource
 from pipeline.load.reader import CogReader
@@ -26,10 +26,12 @@ from pipeline.run.screen import Say
 from pipeline.run.shortage import full_disk
 from pipeline.schema.tiling import BlockSpec, Window
 from pipeline.write.coverage import Conservation
+from pipeline.write.manifest import write_manifest
 from pipeline.write.report.report import ReportInputs, write_report
 from pipeline.write.report.report_sections import OVERVIEW_PX
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import RunInfo, run_json_bytes
+from pipeline.write.run_document import amend, conclude, seen_version
+from pipeline.write.run_json import RunInfo
 from pipeline.write.stac_item import ItemInputs, footprint_lonlat, write_item
 
 
@@ -46,6 +48,9 @@ class MergedRun:
     """A run whose results are written, and which has yet to be closed."""
 
     run_dir: RunDir
+    """With the results of the snapshot."""
+    shards: tuple[Written, ...]
+    """What was written of masks.zarr."""
     info: RunInfo
     """run.json as it will be, but for the notes of the closing."""
     record_fingerprint: str
@@ -79,31 +84,31 @@ class Notes:
 
 
 def close_run(run: MergedRun, *, say: Say) -> RunInfo:
-    """Add report.html and item.json, and write run.json last; returns its content. Raises OSError when the
-    disk is full.
+    """Add report.html and the manifest, let run.json name the snapshot, and write item.json; returns
+    run.json.
+
+    Raises OSError when the disk is full, and IncompleteRunError when another driver has taken over.
     """
     run_dir = run.run_dir
     notes = Notes(say, run_dir.log)
-    for path in (run_dir.report, run_dir.item):  # of an earlier start
-        path.unlink(missing_ok=True)
     imagery = notes.attempt("pictures of the imagery", run.imagery)
     notes.attempt("report.html", lambda: _report(run, imagery, notes))
     footprint = notes.attempt(
         "the footprint in item.json", lambda: footprint_lonlat(run.info.lattice, run.inside)
     )
-    info = replace(run.info, notes=tuple(notes.texts), outputs=_outputs(run_dir, item=True))
-    data = run_json_bytes(info)
+    write_manifest(run_dir, run.info.fingerprint, run.shards)
+    item_before = seen_version(run_dir.item)
+    info = replace(run.info, notes=tuple(notes.texts), outputs=_outputs(run_dir))
+    info = conclude(run_dir, info)
     item = notes.attempt(
-        "item.json", lambda: write_item(run_dir, ItemInputs(info=info, geometry=footprint, run_json=data))
+        "item.json", lambda: write_item(run_dir, ItemInputs(info=info, geometry=footprint), item_before)
     )
     if item is None:
-        info = replace(info, notes=tuple(notes.texts), outputs=_outputs(run_dir, item=False))
-        data = run_json_bytes(info)
-    write_bytes_atomic(run_dir.run_json, data)
+        info = amend(run_dir, replace(info, notes=tuple(notes.texts), outputs={**info.outputs, "item": None}))
     return info
 
 
-def _report(run: MergedRun, imagery: Imagery | None, notes: Notes) -> Path:
+def _report(run: MergedRun, imagery: Imagery | None, notes: Notes) -> StorePath:
     """Write the report. Without imagery, objects are drawn on plain paper."""
     grid = run.info.lattice.grid
     # the report looks up what was said of a tile in the block records
@@ -128,20 +133,17 @@ def _report(run: MergedRun, imagery: Imagery | None, notes: Notes) -> Path:
         return write_report(run.run_dir, inputs)
 
 
-def _outputs(run_dir: RunDir, *, item: bool) -> dict[str, str | None]:
-    """What the run directory holds, by its name there; null for what could not be made. `item`: there will be
-    one.
+def _outputs(run_dir: RunDir) -> dict[str, str | None]:
+    """What the run directory holds, by its name there; null for what could not be made. The item comes
+    last.
     """
     paths = {
         "plan": run_dir.plan,
         "masks": run_dir.masks,
         "instances": run_dir.instances,
         "coverage": run_dir.coverage,
+        "manifest": run_dir.manifest,
         "report": run_dir.report,
-        "item": run_dir.item,
     }
-    there = {name: path.exists() for name, path in paths.items()} | {"item": item}
-    return {
-        name: path.relative_to(run_dir.path).as_posix() if there[name] else None
-        for name, path in paths.items()
-    }
+    there = {name: path.below(run_dir.path) if path.exists() else None for name, path in paths.items()}
+    return {**there, "item": run_dir.item.name}

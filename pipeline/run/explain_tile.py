@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.files.store.stored_files import read_parquet
 from pipeline.load.prepare_scenes import SceneSource, prepare_scenes
 from pipeline.load.reader import CogReader
 from pipeline.load.unjudged import percent
@@ -32,6 +31,7 @@ from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import BlockSpec, TileLattice, TileSpec
 from pipeline.write.plan_table import read_inside
 from pipeline.write.run_dir import RunDir
+from pipeline.write.run_document import finished_run
 from pipeline.write.run_json import read_run_json
 from pipeline.write.zoned.zoned_json import ZonedInfo, read_any_run
 
@@ -104,7 +104,7 @@ def explain_run(run_dir: RunDir, place: tuple[int, int], *, zone: str | None = N
     whole = read_any_run(run_dir.run_json)
     if isinstance(whole, ZonedInfo):
         chosen = whole.zones[_place_of(zone, [each.name for each in whole.zones])]
-        run_dir = RunDir(run_dir.path / chosen.path)
+        run_dir = finished_run(run_dir.path / chosen.path)
     else:
         _require_none(zone)
     info = read_run_json(run_dir.run_json)
@@ -246,16 +246,11 @@ def tile_text(planned: PlannedTile, shares: Sequence[SceneShare], nothing: float
 
 def _outcome(run_dir: RunDir, tile: TileSpec) -> tuple[str, ...]:
     """What the ledger of a finished run says of a tile, one line per query. Empty: there is none yet."""
-    if not Path(run_dir.coverage).is_file():
+    if not run_dir.coverage.is_file():
         return ()
     columns = ["query", "status", "reason", "error"]
     try:
-        table = pq.read_table(
-            run_dir.coverage,
-            columns=columns,
-            filters=[("tile_id", "=", tile.tile_id)],
-            partitioning=None,
-        )
+        table = read_parquet(run_dir.coverage, columns, filters=[("tile_id", "=", tile.tile_id)])
     except (OSError, pa.ArrowException, KeyError) as error:
         raise InputError(
             f"{run_dir.coverage} must be a readable ledger", came=str(error), remedy="merge the run again"

@@ -28,6 +28,7 @@ from pipeline.run.infer.steps import RunContext
 from pipeline.run.merge.merge_job import TaskRunner, run_here, whole_tasks
 from pipeline.run.merge.publish import publish, publish_merge
 from pipeline.run.prepare import (
+    ClaimedRun,
     PlannedRun,
     RunRequest,
     claim,
@@ -35,7 +36,7 @@ from pipeline.run.prepare import (
     plan_run,
     rehearse,
 )
-from pipeline.run.ray_engine import ActorStage, run_actors, run_tasks_ray
+from pipeline.run.ray_engine import ActorStage, on_one_machine, run_actors, run_tasks_ray
 from pipeline.run.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
 from pipeline.run.screen import Say, Screen, patient, quiet_screen
 from pipeline.run.sole_driver import sole_driver
@@ -101,25 +102,28 @@ def run_together(
         check_device(plans[0].request.config.segmenter)
     names = [f"{Path(plan.request.out).name}: " if len(plans) > 1 else "" for plan in plans]
     with ExitStack() as stack:
-        locks = [stack.enter_context(sole_driver(Path(plan.request.out))) for plan in plans]
-        contexts = []
+        locks = [stack.enter_context(sole_driver(plan.request.out, say=say)) for plan in plans]
+        claimed = []
         for name, plan in zip(names, plans, strict=True):
-            contexts.append(claim(plan))
-            text = imagery_text([source.to_dict() for source in contexts[-1].scene_sources])
+            claimed.append(claim(plan, say=say))
+            text = imagery_text([source.to_dict() for source in claimed[-1].context.scene_sources])
             say(f"\n{name}\n{text}" if name else text)
+        contexts = [each.context for each in claimed]
         with quiet_screen(log, say) as screen:
             work = []
             for name, plan, context in zip(names, plans, contexts, strict=True):
                 left = todo(context, retry_failed=plan.request.retry_failed)
                 for note in left.notes:
                     screen.say(f"note: {name}{note}")
-                work.append((context, left))
+                work.append((replace(context, redone=left.redone), left))
             infer(work, runner=runner, screen=screen)
             inference_s = time.monotonic() - started
             runs = []
-            for name, context, require_still_alone in zip(names, contexts, locks, strict=True):
+            for name, each, require_still_alone in zip(names, claimed, locks, strict=True):
                 require_still_alone()
-                runs.append(_published(context, name, runner, screen, started, inference_s))
+                runs.append(_published(each, name, runner, screen, started, inference_s))
+        for context in contexts:
+            RunDir(context.run_dir).keep_log()
     for name, run, context in zip(names, runs, contexts, strict=True):
         text = result_table(run.info, context.run_dir, run.published)
         say(f"\n{name}\n{text}" if name else text)
@@ -127,18 +131,24 @@ def run_together(
 
 
 def _published(
-    context: RunContext, name: str, runner: Runner, screen: Screen, started: float, inference_s: float
+    claimed: ClaimedRun, name: str, runner: Runner, screen: Screen, started: float, inference_s: float
 ) -> FinishedRun:
     """Publish and close one run. `name`: of its zone; empty where it is the only run."""
-    published = publish(context, note=lambda text: screen.say(f"{name}{text}"), run_tasks=task_runner(runner))
+    context = claimed.context
+    published = publish(
+        context,
+        note=lambda text: screen.say(f"{name}{text}"),
+        run_tasks=task_runner(runner),
+        one_machine=is_one_machine(runner),
+    )
     timings = {"inference of all zones" if name else "inference": inference_s, "publish": published.elapsed_s}
     if not name:
         timings["total"] = time.monotonic() - started
     screen.say(f"{name}Writing report and catalogue item")
-    run_dir = RunDir(context.run_dir)
     merged = MergedRun(
-        run_dir=run_dir,
-        info=closing_entry(run_dir, context.fingerprint, published, timings),
+        run_dir=published.run_dir,
+        shards=published.shards,
+        info=closing_entry(claimed.info, published, timings),
         record_fingerprint=context.fingerprint,
         conservation=published.conservation,
         inside=context.plan.inside,
@@ -159,21 +169,28 @@ def restitch_region(request: RestitchRequest, *, say: Say = print) -> int:
     runner = plan.runner.name
     _set_cache(runner)
     say(f"runner: {plan.runner}")
-    with sole_driver(plan.run_dir.path):
-        claim_restitch(plan)
+    with sole_driver(plan.run_dir.path, say=say):
+        begun = claim_restitch(plan)
         with quiet_screen(plan.run_dir.log, say) as screen:
-            published = publish_merge(plan.job, note=screen.say, run_tasks=task_runner(runner))
+            published = publish_merge(
+                plan.job,
+                note=screen.say,
+                run_tasks=task_runner(runner),
+                one_machine=is_one_machine(runner),
+            )
             timings = {"publish": published.elapsed_s, "total": time.monotonic() - started}
             screen.say("Writing report and catalogue item")
             merged = MergedRun(
-                run_dir=plan.run_dir,
-                info=closing_entry(plan.run_dir, plan.job.fingerprint, published, timings),
+                run_dir=published.run_dir,
+                shards=published.shards,
+                info=closing_entry(begun, published, timings),
                 record_fingerprint=plan.job.fingerprint,
                 conservation=published.conservation,
                 inside=plan.job.inside,
                 imagery=lambda: imagery_of(plan),
             )
             info = close_run(merged, say=screen.say)
+        plan.run_dir.keep_log()
     say(result_table(info, str(plan.run_dir.path), published))
     return 3 if published.conservation.failed else 0
 
@@ -249,3 +266,8 @@ def _model(context: RunContext, role: str) -> str:
 def task_runner(runner: Runner) -> TaskRunner:
     """Choose who runs the tasks of phase two. A signal stops them at the end of one."""
     return whole_tasks(run_tasks_ray if runner == "ray" else run_here)
+
+
+def is_one_machine(runner: Runner) -> bool:
+    """Whether the tasks of phase two run on this machine alone."""
+    return runner == "local" or on_one_machine()

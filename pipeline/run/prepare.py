@@ -9,9 +9,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +48,7 @@ from pipeline.run.earlier_start import EarlierStart, earlier_start, require_same
 from pipeline.run.imagery_text import imagery_text, scene_notes
 from pipeline.run.infer.steps import RunContext
 from pipeline.run.plan_imagery import FoundImagery, area_text, plan_found, read_area, search_imagery
+from pipeline.run.run_times import moment
 from pipeline.run.scene_pins import named_scene, pins_of
 from pipeline.segment.build_segmenter import check_segmenter
 from pipeline.segment.sam2_model import resolve_config, resolve_path
@@ -56,7 +56,8 @@ from pipeline.world.oracle import parse_oracle
 from pipeline.write.on_body import ground_note
 from pipeline.write.plan_table import write_plan
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import RunInfo, collect_versions, write_run_json
+from pipeline.write.run_document import begin
+from pipeline.write.run_json import RunInfo, collect_versions
 from pipeline.write.scene_table import SceneRow, write_scenes
 
 
@@ -231,30 +232,42 @@ def local_path(model: str) -> str:
     return model.removeprefix("oracle:").partition("?")[0] if model.startswith("oracle:") else model
 
 
-def claim(planned: PlannedRun) -> RunContext:
+@dataclass(frozen=True, kw_only=True)
+class ClaimedRun:
+    """A run that has its output directory."""
+
+    context: RunContext
+    info: RunInfo
+    """run.json as this start has it."""
+
+
+def claim(planned: PlannedRun, *, say: Callable[[str], None] | None = None) -> ClaimedRun:
     """Take the output directory and write plan.parquet and run.json. Raises RunMismatchError for another
     run's directory.
 
-    An earlier run is deleted (`new_run`) once nothing can go wrong with the request any more.
+    An earlier run is deleted (`new_run`) once nothing can go wrong with the request any more. `say` tells
+    what it waits for.
     """
     request = planned.request
     plan = planned.plan
     run_dir = RunDir(request.out)
     sources = _scene_sources(planned, run_dir)
-    run_dir.claim(planned.parameters, new_run=request.new_run)
+    run_dir.claim(planned.parameters, new_run=request.new_run, say=say)
     earlier = None if request.new_run else earlier_start(run_dir)
     require_same_pins(run_dir, earlier, plan.scenes)
+    info = begin(run_dir, start_info(planned, sources, earlier), new_run=request.new_run)
+    if request.new_run:
+        run_dir.clear()
     context = RunContext(
         config=request.config,
         plan=plan,
         scene_sources=sources,
-        run_dir=str(run_dir.path.absolute()),
+        run_dir=str(run_dir.path),
         fingerprint=planned.fingerprint,
         model_ids=model_ids(planned.parameters, request.config),
     )
     _write_plan(run_dir, planned)
-    write_run_json(run_dir.run_json, start_info(planned, sources, earlier))
-    return context
+    return ClaimedRun(context=context, info=info)
 
 
 def rehearse(planned: PlannedRun) -> str:
@@ -268,10 +281,10 @@ def rehearse(planned: PlannedRun) -> str:
     told = f"{imagery}\ndry run: no model was loaded"
     if run_dir.run_json.exists():
         after = "would be deleted (--new-run)" if planned.request.new_run else "would be resumed"
-        return f"{told} and nothing was written; the run in {run_dir.path.absolute()} {after}"
+        return f"{told} and nothing was written; the run in {run_dir.path} {after}"
     with writing_to(run_dir.path):
         _write_plan(run_dir, planned)
-    return f"{told}; the plan is {run_dir.plan.absolute()}"
+    return f"{told}; the plan is {run_dir.plan}"
 
 
 def _write_plan(run_dir: RunDir, planned: PlannedRun) -> None:
@@ -359,5 +372,5 @@ def start_info(
         ),
         aoi_wkb="" if planned.plan.aoi_grid is None else planned.plan.aoi_grid.wkb_hex,
         model_ids=model_ids(planned.parameters, request.config),
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        started=moment(),
     )

@@ -218,6 +218,14 @@ def run_tasks_ray(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[An
         raise _readable(error) from error
 
 
+def on_one_machine() -> bool:
+    """Whether the Ray of this driver has one machine alone."""
+    import ray
+
+    _join_cluster()
+    return sum(1 for node in ray.nodes() if node["Alive"]) == 1
+
+
 def _run_task(task: Task, job: MergeJob, key: Any) -> Any:
     set_process_defaults(SMALL_CACHE_MB)
     return task(job, key)

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +17,8 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import fingerprint
+from pipeline.files.store.store_path import store_path
 from pipeline.geo.planet import require_proj
 from pipeline.load.prepare_scenes import prepare_scenes
 from pipeline.options import parse_table
@@ -28,6 +26,7 @@ from pipeline.run.choose_runner import ChosenRunner, choose_runner
 from pipeline.run.closing import Imagery
 from pipeline.run.config import MergeMode, RunnerChoice, check_min_area, require_areas
 from pipeline.run.merge.merge_job import MergeJob
+from pipeline.run.run_times import moment
 from pipeline.run.scenes_again import scenes_again
 from pipeline.schema.tiling import block_id
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
@@ -35,7 +34,8 @@ from pipeline.write.instances import InstanceMeta
 from pipeline.write.plan_table import planned_blocks, read_inside
 from pipeline.write.records.done_records import done_blocks
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import RunInfo, collect_versions, read_run_json, write_run_json
+from pipeline.write.run_document import begin
+from pipeline.write.run_json import RunInfo, collect_versions, read_run_json
 from pipeline.write.run_lock import take
 
 AGAIN = (
@@ -95,7 +95,7 @@ def plan_restitch(request: RestitchRequest) -> RestitchPlan:
     _require_restitchable(info)
     inside = read_inside(source.plan, info.lattice)
     stitch, parameters = changed_parameters(request, info)
-    in_place = request.out is None or Path(request.out).absolute() == source.path.absolute()
+    in_place = request.out is None or store_path(request.out) == source.path
     if in_place and fingerprint(parameters) != info.fingerprint:
         raise InputError(
             "other thresholds need a directory of their own, so that the run's directory keeps holding "
@@ -107,14 +107,14 @@ def plan_restitch(request: RestitchRequest) -> RestitchPlan:
     if not in_place:
         parameters["merged_from"] = info.fingerprint
     written = info if in_place else _written_info(info, parameters, source)
-    out = source.path.absolute() if request.out is None else Path(request.out).absolute()
+    out = source.path if request.out is None else store_path(request.out)
     options = (
         MergeOptions()
         if request.super_tile is None
         else parse_table(MergeOptions, {"super_tile_tiles": request.super_tile}, "merge")
     )
     job = MergeJob(
-        records_dir=str(source.blocks.absolute()),
+        records_dir=str(source.blocks),
         out_dir=str(out),
         fingerprint=info.fingerprint,
         lattice=info.lattice,
@@ -177,8 +177,8 @@ def require_records(source: RunDir, info: RunInfo, inside: NDArray[np.bool_]) ->
         )
 
 
-def claim_restitch(plan: RestitchPlan) -> None:
-    """Take the output directory: its lock, run.json (running) and the plan.
+def claim_restitch(plan: RestitchPlan) -> RunInfo:
+    """Take the output directory: its lock, run.json (running) and the plan. Returns run.json as it counts.
 
     Raises InputError for a foreign directory, and for one in which another driver is at work.
     """
@@ -189,8 +189,8 @@ def claim_restitch(plan: RestitchPlan) -> None:
         source = RunDir(plan.request.run)
         for name in ("plan", "scenes"):  # merging again plans nothing
             if (planned := getattr(source, name)).is_file():
-                write_bytes_atomic(getattr(plan.run_dir, name), planned.read_bytes())
-    write_run_json(plan.run_dir.run_json, replace(plan.info, status="running"))
+                getattr(plan.run_dir, name).write_bytes(planned.read_bytes())
+    return begin(plan.run_dir, replace(plan.info, status="running"))
 
 
 def imagery_of(plan: RestitchPlan) -> Imagery:
@@ -241,10 +241,10 @@ def _written_info(info: RunInfo, parameters: Mapping[str, Any], source: RunDir) 
         parameters=parameters,
         settings={
             **info.settings,
-            "merged_from": {"run": str(source.path.absolute()), "fingerprint": info.fingerprint},
+            "merged_from": {"run": str(source.path), "fingerprint": info.fingerprint},
         },
         versions=collect_versions(),
         qa={},
         ended="",
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        started=moment(),
     )

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
 from typing import Any
 
 from pipeline.grid.pixel_size import pixel_side, pixel_text
-from pipeline.prompt.looks.gate_audit import GateCounts, gate_figures, gate_text
+from pipeline.prompt.looks.gate_audit import gate_figures, gate_text
 from pipeline.run.imagery_text import unjudged_rows
+from pipeline.run.merge.model_counts import CUT_REPLIES
 from pipeline.run.merge.publish import Published
 from pipeline.run.prepare import PlannedRun
+from pipeline.run.run_times import durations, moment
 from pipeline.schema.tiling import RunGrid
 from pipeline.world.oracle import background_text, parse_oracle
 from pipeline.write.on_body import ground_note, why_unknown
-from pipeline.write.records.block_records import read_counts
-from pipeline.write.records.done_records import record_files
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import RunInfo, kept_text, read_run_json
-
-CUT_REPLIES = "replies_cut_at_token_limit"
-"""Key of that counter in run.json."""
+from pipeline.write.run_json import RunInfo, kept_text
 
 BOX_WIDTH = 100
 """Columns of the printed notice."""
@@ -64,7 +60,7 @@ def plan_text(planned: PlannedRun) -> str:
         **_truth(planned),
         **_second_looks(planned),
         "runner": str(planned.runner),
-        "output": str(RunDir(planned.request.out).path.absolute()),
+        "output": str(RunDir(planned.request.out).path),
     }
     return table(rows)
 
@@ -155,7 +151,8 @@ def result_table(info: RunInfo, run_dir: str, published: Published) -> str:
             f"{cut} ended at the token limit and may lack objects; truncated_reply in coverage.parquet says "
             "which, max_tokens under [prompter.vllm] raises the limit"
         )
-    rows["time"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in info.timings_s.items())
+    if info.timings_s:
+        rows["time"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in info.timings_s.items())
     rows["results"] = run_dir
     if ledger.failed:
         rows["attention"] = (
@@ -185,16 +182,13 @@ def left_out_text(info: RunInfo, query: str) -> str:
     return said + (f"; {unknown} of unknown area" if unknown else "")
 
 
-def closing_entry(
-    run_dir: RunDir, record_fingerprint: str, published: Published, timings_s: Mapping[str, float]
-) -> RunInfo:
+def closing_entry(info: RunInfo, published: Published, timings_s: Mapping[str, float]) -> RunInfo:
     """Make the closing run.json: status, counters over all starts of the run, reasons, times. Writes nothing.
 
-    `record_fingerprint` is that of the block records.
+    `info`: run.json as this start has it.
     """
-    info = read_run_json(run_dir.run_json)
     ledger = published.conservation
-    models = model_counts(run_dir, record_fingerprint)
+    models = published.models
     counters = {
         "tiles_in_lattice": info.lattice.n_tile_rows * info.lattice.n_tile_cols,
         "tiles_planned": ledger.planned,
@@ -214,8 +208,8 @@ def closing_entry(
         gate=gate_figures(models.gate)
         if "gate" in info.parameters
         else {},  # parameters hold no gate that is off
-        timings_s={name: round(seconds, 3) for name, seconds in timings_s.items()},
-        ended=datetime.now(UTC).isoformat(timespec="seconds"),
+        timings_s=durations(timings_s),
+        ended=moment(),
     )
 
 
@@ -224,46 +218,6 @@ def closing_code(counters: Mapping[str, int], max_failed_share: float) -> int:
     share of its tiles failed than may.
     """
     return 3 if counters["tiles_failed"] > max_failed_share * counters["tiles_planned"] else 0
-
-
-@dataclass(kw_only=True)
-class ModelCounts:
-    """What the models did, over all committed blocks."""
-
-    encodings: int = 0
-    """Image encodings of the segmenter: must equal `encoded_tiles`."""
-    encoded_tiles: int = 0
-    calls: int = 0
-    """Of the prompter; a gate's looks are not among them."""
-    gate: GateCounts = field(default_factory=GateCounts)
-    masks_verified: int = 0
-    """Masks that a verifier judged; 0 without one."""
-    cut_replies: int = 0
-    """Replies that ended at the token limit: what they would have named after it is missing."""
-
-    def counters(self) -> dict[str, int]:
-        """Give the counts as run.json has them."""
-        plain = {
-            "image_encodings": self.encodings,
-            "tiles_with_prompts": self.encoded_tiles,
-            "prompter_calls": self.calls,
-            CUT_REPLIES: self.cut_replies,
-        }
-        return plain | ({"masks_verified": self.masks_verified} if self.masks_verified else {})
-
-
-def model_counts(run_dir: RunDir, fingerprint: str) -> ModelCounts:
-    """Count from the block records, which cover every start of the run."""
-    counts = ModelCounts()
-    for path in record_files(run_dir):
-        block = read_counts(path, fingerprint)
-        counts.encodings += block.n_embeddings
-        counts.encoded_tiles += len({row.tile.tile_id for row in block.tiles if row.n_prompts})
-        counts.calls += sum(row.n_calls for row in block.tiles)
-        counts.cut_replies += sum(row.truncated_reply for row in block.tiles)
-        counts.gate.add(block.tiles)
-        counts.masks_verified += sum(p is not None for row in block.tiles for p in row.verified)
-    return counts
 
 
 def table(rows: Mapping[str, str]) -> str:

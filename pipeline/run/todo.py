@@ -6,7 +6,8 @@ not be read, and that can be read by now, or for any reason where `--retry-faile
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pipeline.run.earlier_start import needed_unread
 from pipeline.run.infer.steps import RunContext
@@ -25,6 +26,8 @@ class Todo:
     done_tiles: int
     """Tiles of blocks that an earlier start committed."""
     notes: tuple[str, ...] = ()
+    redone: Mapping[str, str] = field(default_factory=dict)
+    """block_id -> seal of the record of a block that is done although it has one."""
 
 
 def todo(context: RunContext, *, retry_failed: bool) -> Todo:
@@ -45,11 +48,13 @@ def todo(context: RunContext, *, retry_failed: bool) -> Todo:
         if healed and needed_unread(read_summaries(run_dir.block(block_id), context.fingerprint), healed)
     }
     notes += [f"block {block_id} is done again: a scene can be read now" for block_id in sorted(again)]
-    finished -= again
     if retry_failed:
-        failed = {block_id for block_id in finished if _has_failed(run_dir, block_id, context.fingerprint)}
+        failed = {
+            block_id for block_id in finished - again if _has_failed(run_dir, block_id, context.fingerprint)
+        }
         notes += [f"block {block_id} has failed tiles and is done again" for block_id in sorted(failed)]
-        finished -= failed
+        again |= failed
+    finished -= again
     blocks = []
     done_tiles = 0
     for block in planned:
@@ -57,7 +62,8 @@ def todo(context: RunContext, *, retry_failed: bool) -> Todo:
             done_tiles += len(block.tiles)
         else:
             blocks.append(block)
-    return Todo(blocks=tuple(blocks), done_tiles=done_tiles, notes=tuple(notes))
+    redone = {block_id: done.done[block_id] for block_id in sorted(again)}
+    return Todo(blocks=tuple(blocks), done_tiles=done_tiles, notes=tuple(notes), redone=redone)
 
 
 def _healed(context: RunContext, run_dir: RunDir) -> list[str]:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.errors import IncompleteRunError
+from pipeline.errors import IncompleteRunError, MissingRecordError
 from pipeline.files.public_text import public_text
 from pipeline.schema.tile_answers import Reason, TileRecord, TileStatus
 from pipeline.schema.tiling import TileLattice, block_id, tile_id
@@ -168,9 +168,10 @@ def write_coverage(
 
     def tables() -> Iterator[pa.Table]:
         for block in planned_blocks(lattice, inside):
-            path = run_dir.block(block_id(*block))
-            if path.exists():
-                yield ledger.table(read_counts(path, fingerprint))
+            try:
+                yield ledger.table(read_counts(run_dir.block(block_id(*block)), fingerprint))
+            except MissingRecordError:
+                continue  # the ledger says so
         yield from ledger.outside()
 
     write_geo_parquet(run_dir.coverage, tables(), schema=schema, grid=lattice.grid)

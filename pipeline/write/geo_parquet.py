@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.files.atomic_file import atomic_path
+from pipeline.files.store.store_path import Place, store_path
 from pipeline.schema.tiling import RunGrid
 from pipeline.write.georeference import Geometries, projjson_of
 
@@ -43,7 +42,7 @@ def with_geometry(table: pa.Table, geometries: Geometries) -> pa.Table:
     return table.append_column(_GEOMETRY_FIELDS[0], bbox).append_column(_GEOMETRY_FIELDS[1], wkb)
 
 
-def write_geo_parquet(path: Path, tables: Iterable[pa.Table], *, schema: pa.Schema, grid: RunGrid) -> int:
+def write_geo_parquet(path: Place, tables: Iterable[pa.Table], *, schema: pa.Schema, grid: RunGrid) -> int:
     """Stream tables made by `with_geometry` into one atomic file; returns the number of rows.
 
     `schema`: the attribute columns, without `bbox` and `geometry`.
@@ -56,7 +55,10 @@ def write_geo_parquet(path: Path, tables: Iterable[pa.Table], *, schema: pa.Sche
     # `geo` entry that is known only at the end; with one, a directory of parts would be read by its schema,
     # which has no `geo`.
     options = {"compression": "zstd", "write_page_checksum": True, "store_schema": False}
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, full, **options) as writer:
+    with (
+        store_path(path).being_written() as temporary,
+        pq.ParquetWriter(temporary, full, **options) as writer,
+    ):
         for table in _regrouped(tables, full):
             writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
             types |= _geometry_types(table)

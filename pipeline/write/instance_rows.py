@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
+from pipeline.files.store.store_path import StorePath
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import TileLattice, block_id, tile_id
 from pipeline.write.geo_parquet import with_geometry
@@ -71,7 +71,11 @@ class PromptBook:
     """Prompts and rationales of one query, looked up by tile and index."""
 
     def __init__(
-        self, lattice: TileLattice, query_index: int, record_path: Callable[[str], Path], fingerprint: str
+        self,
+        lattice: TileLattice,
+        query_index: int,
+        record_path: Callable[[str], StorePath],
+        fingerprint: str,
     ) -> None:
         """`record_path` gives the file of a block_id."""
         self._lattice = lattice
@@ -166,7 +170,7 @@ class PromptBook:
             self._held.popitem(last=False)
         return table
 
-    def _record_path(self, number: int) -> Path:
+    def _record_path(self, number: int) -> StorePath:
         return self._path(block_id(*divmod(number, self._lattice.n_block_cols)))
 
 

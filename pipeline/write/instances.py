@@ -3,7 +3,7 @@
 1. `SCHEMA` says what a row holds. `instance_id` is unique within a query and is the value in the
    `instance_id` raster.
 2. `file_order` sorts rows along a Hilbert curve, then by query, id and part. Equal input gives equal files.
-3. `write_part` writes up to a million rows; `remove_parts_from` deletes older parts.
+3. `write_part` writes up to a million rows.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count, takewhile
 
 import geopandas
 import numpy as np
@@ -18,6 +19,7 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
+from pipeline.files.store.store_path import StorePath
 from pipeline.schema.tiling import RunGrid
 from pipeline.write.geo_parquet import write_geo_parquet
 from pipeline.write.records.record_columns import POINT
@@ -109,11 +111,15 @@ class InstanceMeta:
         return pa.schema([*SCHEMA, *more])
 
 
-def remove_parts_from(run_dir: RunDir, n_parts: int) -> None:
-    """Remove the part files of an earlier, longer result."""
-    for path in run_dir.instances.glob("part-*.parquet"):
-        if int(path.stem.removeprefix("part-")) >= n_parts:
-            path.unlink()
+def part_files(run_dir: RunDir) -> list[StorePath]:
+    """List the part files of a result, in order. They are numbered without gaps, so no listing is needed."""
+    numbered = (part_file(run_dir, number) for number in count())
+    return list(takewhile(StorePath.is_file, numbered))
+
+
+def part_file(run_dir: RunDir, part: int) -> StorePath:
+    """Path of one part file."""
+    return run_dir.instances / f"part-{part:05d}.parquet"
 
 
 def write_part(
@@ -123,7 +129,7 @@ def write_part(
 
     Row groups have a bbox covering, so a read with `bbox=` is small. Returns the number of rows.
     """
-    return write_geo_parquet(run_dir.instances / f"part-{part:05d}.parquet", tables, schema=schema, grid=grid)
+    return write_geo_parquet(part_file(run_dir, part), tables, schema=schema, grid=grid)
 
 
 def hilbert_keys(rows: pa.Table, bounds: NDArray[np.float64]) -> NDArray[np.uint32]:

@@ -8,7 +8,6 @@
    of each query, so that `masks.sel(query="storage tanks")` works in xarray.
 2. `write_shard` writes one shard of each array, whole. Any other window raises, because misaligned parallel
    writes lose pixels silently.
-3. `finalise` consolidates the metadata; nothing depends on it.
 
 Attributes follow CF 1.10. `mask` and `score` have a `_FillValue`: what was not judged opens as NaN, so a mean
 counts only what was. `instance_id` has none, because masked ids would become floats; its attribute `nodata`
@@ -17,19 +16,21 @@ tells exports that 0 is no object.
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import MemoryStore
 
-from pipeline.errors import InputError
+from pipeline.files.store.store_path import Place, StorePath, store_path
+from pipeline.files.store.zarr_adapter import Written, ZarrFolder
 from pipeline.schema.tile_answers import SCORE_SCALE
 from pipeline.schema.tiling import RunGrid, TileLattice, Window
 from pipeline.write.georeference import affine_or_identity, authority_code_of, crs_of, is_rotated
@@ -79,10 +80,15 @@ _NO_DATA: Mapping[str, Mapping[str, int]] = {
 class MaskStore:
     """An open, writable masks.zarr and the lattice it is cut by."""
 
-    path: Path
+    path: StorePath
     lattice: TileLattice
     n_queries: int
     group: zarr.Group
+    folder: ZarrFolder
+
+    def written(self) -> tuple[Written, ...]:
+        """List what was written through this object, by key."""
+        return tuple(self.folder.written[key] for key in sorted(self.folder.written))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,17 +105,38 @@ class ShardPixels:
     """
 
 
-def create_masks(path: Path, lattice: TileLattice, queries: Sequence[str]) -> MaskStore:
-    """Lay out an empty store. An existing one is replaced: block records are enough to paint it again.
+def create_masks(place: Place, lattice: TileLattice, queries: Sequence[str]) -> MaskStore:
+    """Lay out a store: metadata and coordinates, no shards.
 
-    Byte shuffling would make anchor ids four times larger, so zstd works alone. A shard of fill values writes
-    no file, so a sparse mosaic costs nothing.
+    Shards that are there already stay: a publication that was killed left them, and paints them again with
+    the same bytes. Byte shuffling would make anchor ids four times larger, so zstd works alone. A shard of
+    fill values writes no file, so a sparse mosaic costs nothing. Metadata is consolidated at once; nothing
+    depends on that.
     """
-    if path.exists():
-        shutil.rmtree(path)
+    store = open_masks(place, lattice, queries)
+    for key, data in _layout(lattice, tuple(queries)).items():
+        store.folder.write(key, data)
+    return store
+
+
+def open_masks(place: Place, lattice: TileLattice, queries: Sequence[str]) -> MaskStore:
+    """Open a store for writing that `create_masks` laid out. Its metadata follows from the lattice and the
+    queries, so nothing is read.
+    """
+    path = store_path(place)
+    folder = ZarrFolder(path, known=_layout(lattice, tuple(queries)))
+    group = zarr.open_group(store=folder, mode="r+", zarr_format=3, use_consolidated=False)
+    return MaskStore(path=path, lattice=lattice, n_queries=len(queries), group=group, folder=folder)
+
+
+@lru_cache(maxsize=8)
+def _layout(lattice: TileLattice, queries: tuple[str, ...]) -> dict[str, bytes]:
+    """Key -> bytes of a store without shards."""
+    layout: dict[str, Buffer] = {}
+    memory = MemoryStore(layout)
     grid = lattice.grid
     group = zarr.create_group(
-        store=str(path), zarr_format=3, attributes={**_spatial_attributes(grid), "Conventions": "CF-1.10"}
+        store=memory, zarr_format=3, attributes={**_spatial_attributes(grid), "Conventions": "CF-1.10"}
     )
     for name, (dtype, fill) in ARRAYS.items():
         group.create_array(
@@ -125,30 +152,15 @@ def create_masks(path: Path, lattice: TileLattice, queries: Sequence[str]) -> Ma
             attributes={**_spatial_attributes(grid), **_array_attributes(name, grid)},
         )
     _write_coordinates(group, grid, queries)
-    return MaskStore(path=path, lattice=lattice, n_queries=len(queries), group=group)
-
-
-def open_masks(path: Path, lattice: TileLattice) -> MaskStore:
-    """Open a store that `create_masks` laid out for this lattice; raises InputError for any other."""
-    try:
-        group = zarr.open_group(store=str(path), mode="r+", zarr_format=3, use_consolidated=False)
-        mask = group["mask"]
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(
-            f"{path} must be a masks.zarr of this run", came=str(error), remedy="delete it and merge again"
-        ) from error
-    want = ((lattice.grid.height, lattice.grid.width), (1, lattice.shard_px, lattice.shard_px))
-    if not isinstance(mask, zarr.Array) or (mask.shape[1:], mask.shards) != want:
-        raise InputError(
-            f"{path} must be cut by this run's lattice {want}",
-            came=repr(mask),
-            remedy="delete it and merge again",
-        )
-    return MaskStore(path=path, lattice=lattice, n_queries=mask.shape[0], group=group)
+    with warnings.catch_warnings():
+        # zarr warns that consolidated metadata is not in the core v3 specification; nothing here needs it
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(memory, zarr_format=3)
+    return {key: buffer.to_bytes() for key, buffer in layout.items()}
 
 
 def write_shard(store: MaskStore, block_row: int, block_col: int, pixels: ShardPixels) -> None:
-    """Write one block, whole: all three arrays, all queries.
+    """Write one block, whole: all three arrays, all queries. `store.written()` tells the hashes.
 
     Different blocks may be written in parallel; writing a block again changes nothing.
     """
@@ -181,14 +193,6 @@ def write_window(store: MaskStore, name: str, window: Window, values: NDArray[An
     array = store.group[name]
     assert isinstance(array, zarr.Array)
     array[:, window.row0 : window.row1, window.col0 : window.col1] = values
-
-
-def finalise(store: MaskStore) -> None:
-    """Consolidate the metadata, once, after the last shard."""
-    with warnings.catch_warnings():
-        # zarr warns that consolidated metadata is not in the core v3 specification; nothing here needs it
-        warnings.simplefilter("ignore")
-        zarr.consolidate_metadata(str(store.path), zarr_format=3)
 
 
 def _array_attributes(name: str, grid: RunGrid) -> dict[str, object]:

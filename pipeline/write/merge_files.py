@@ -7,9 +7,7 @@ they are not synced to disk.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,17 +15,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
+from pipeline.files.store.store_path import StorePath
 
 Columns = Mapping[str, NDArray[Any]]
 """Name -> (n,) or (n, w) array; all of one length."""
 
 
-def write_columns(path: Path, *batches: Columns) -> Path:
+def write_columns(path: StorePath, *batches: Columns) -> StorePath:
     """Write batches of columns; an existing file is replaced."""
     return write_batches(path, [_to_batch(columns) for columns in batches], compression=None)
 
 
-def write_table(path: Path, table: pa.Table) -> Path:
+def write_table(path: StorePath, table: pa.Table) -> StorePath:
     """Write an Arrow table of any types as one compressed batch."""
     whole = table.combine_chunks().to_batches()
     return write_batches(
@@ -35,32 +34,32 @@ def write_table(path: Path, table: pa.Table) -> Path:
     )
 
 
-def write_batches(path: Path, batches: Sequence[pa.RecordBatch], *, compression: str | None) -> Path:
+def write_batches(
+    path: StorePath, batches: Sequence[pa.RecordBatch], *, compression: str | None
+) -> StorePath:
     """Write one IPC file from at least one batch; an existing file is replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     options = pa.ipc.IpcWriteOptions(compression=compression)
     with (
+        path.being_written(lasting=False) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, batches[0].schema, options=options) as writer,
     ):
         for batch in batches:
             writer.write_batch(batch)
-    temporary.replace(path)
     return path
 
 
-def read_columns(path: Path, batch: int = 0) -> dict[str, NDArray[Any]]:
+def read_columns(path: StorePath, batch: int = 0) -> dict[str, NDArray[Any]]:
     """Read one batch as arrays; numbers are views into the mapped file. Raises RecordError for a file that
     cannot be read."""
     record = read_batch(path, batch)
     return {name: _to_array(record.column(i)) for i, name in enumerate(record.schema.names)}
 
 
-def read_batch(path: Path, batch: int = 0, *, column: str | None = None) -> pa.RecordBatch:
+def read_batch(path: StorePath, batch: int = 0, *, column: str | None = None) -> pa.RecordBatch:
     """Read one batch of a file, or one column of it. Raises RecordError when either is missing or damaged."""
     try:
-        with pa.memory_map(str(path), "rb") as source:
+        with _mapped(path) as source:
             file = pa.ipc.open_file(source)
             if column is not None:
                 wanted = pa.ipc.IpcReadOptions(included_fields=[file.schema.get_field_index(column)])
@@ -72,7 +71,7 @@ def read_batch(path: Path, batch: int = 0, *, column: str | None = None) -> pa.R
         ) from error
 
 
-def read_tables(paths: Sequence[Path], *, column: str | None = None) -> pa.Table:
+def read_tables(paths: Sequence[StorePath], *, column: str | None = None) -> pa.Table:
     """Read one or more files as one table, in the order given. Each holds one batch, all of one schema.
 
     `column`: read this column alone. Raises RecordError as `read_batch`.
@@ -80,18 +79,19 @@ def read_tables(paths: Sequence[Path], *, column: str | None = None) -> pa.Table
     return pa.Table.from_batches([read_batch(path, column=column) for path in paths])
 
 
-def files_in(folder: Path) -> list[Path]:
+def files_in(folder: StorePath) -> list[StorePath]:
     """List the tables directly in a folder, by name; none when there is no such folder."""
-    return (
-        sorted(path for path in folder.glob("*.arrow") if not path.name.startswith("."))
-        if folder.is_dir()
-        else []
-    )
+    return [folder / name for name in folder.children() if name.endswith(".arrow")]
 
 
-def folders_in(folder: Path) -> Iterator[str]:
+def folders_in(folder: StorePath) -> Iterator[str]:
     """List the names of the folders directly in a folder, sorted."""
-    yield from sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ()
+    yield from (name for name in folder.children() if not name.endswith(".arrow"))
+
+
+def _mapped(path: StorePath) -> pa.NativeFile:
+    """Map a file of this machine; read one in a bucket."""
+    return pa.memory_map(str(path), "rb") if path.is_local else pa.BufferReader(path.read_bytes())
 
 
 def _to_batch(columns: Columns) -> pa.RecordBatch:

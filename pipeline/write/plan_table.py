@@ -7,15 +7,15 @@ anything is loaded, so columns are computed in bulk: a million tiles take second
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.files.store.store_path import Place
+from pipeline.files.store.stored_files import read_parquet
 from pipeline.schema.tiling import TileLattice, Window, block_id, tile_id
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
 from pipeline.write.georeference import Geometries, to_crs_coordinates
@@ -44,7 +44,7 @@ _SLAB_TILES = 200_000
 
 
 def write_plan(
-    path: Path,
+    path: Place,
     lattice: TileLattice,
     inside: NDArray[np.bool_],
     scenes: Sequence[tuple[str, Window]] = (),
@@ -66,12 +66,12 @@ def write_plan(
     return int(inside.sum())
 
 
-def read_inside(path: Path, lattice: TileLattice) -> NDArray[np.bool_]:
+def read_inside(path: Place, lattice: TileLattice) -> NDArray[np.bool_]:
     """Read back the `inside` array that `write_plan` was given. Raises InputError when the file is missing or
     of another lattice."""
     remedy = "plan again: start the run on its --out directory"
     try:
-        inside = pq.read_table(path, columns=["inside"], partitioning=None)["inside"].to_numpy()
+        inside = read_parquet(path, ["inside"])["inside"].to_numpy()
     except (OSError, pa.ArrowException, KeyError) as error:
         raise InputError(
             f"{path} must be the readable plan of a run", came=str(error), remedy=remedy

@@ -1,17 +1,25 @@
 """The run directory: every path in it, and the check that it belongs to this run.
 
-    out/run.json  plan.parquet  scenes.parquet  blocks/*.parquet  masks.zarr/  instances/*.parquet
-    coverage.parquet  item.json  report.html
+    out/run.json  plan.parquet  scenes.parquet  blocks/*.parquet  item.json
+    out/snapshots/<id>/  masks.zarr/  instances/*.parquet  coverage.parquet  report.html  manifest.json
 
-A run of several zones has a run directory for each in zones/, and no blocks/ and masks.zarr/ of its own.
-A directory may be new or empty, hold a plan only (a dry run), or hold the same run, which is then resumed.
+It lies in a local folder or in an object store. What is published lies in a *snapshot*, whose name follows
+from the block records and the parameters of the merge: the same publication has the same name, and writes
+the same bytes. run.json names the snapshot that counts (`run_document`), and item.json its files. In a local
+folder, links lead to it: `out/masks.zarr` is `out/snapshots/<id>/masks.zarr`.
+
+A run of several zones has a run directory for each in zones/, and no blocks/ and masks.zarr of its own. A
+directory may be new or empty, hold a plan only (a dry run), or hold the same run, which is then resumed.
 Anything else is refused before a byte is written.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +28,7 @@ from pipeline.errors import InputError, RunMismatchError
 from pipeline.files.atomic_file import remove_leftovers
 from pipeline.files.fingerprint import describe_difference, diff_parameters, fingerprint
 from pipeline.files.output_folder import require_folder, writing_to
+from pipeline.files.store.store_path import Place, StorePath, store_path
 from pipeline.write.run_lock import LOCK_NAME, take
 from pipeline.write.zoned.zoned_json import read_any_run
 
@@ -29,76 +38,130 @@ _PLAN_NAMES = ("plan.parquet", "scenes.parquet")
 """What a dry run leaves."""
 _ZONES_NAME = "zones"
 
+RESULT_NAMES = ("masks.zarr", "instances", "coverage.parquet", "report.html", "manifest.json")
+"""What a snapshot consists of, where everything could be made."""
+
+CURRENT = "current"
+"""In a local folder: the link to the snapshot that counts."""
+
 
 @dataclass(frozen=True, init=False)
 class RunDir:
     """Paths of one run's outputs. Constructing it touches nothing; `claim` creates and checks."""
 
-    path: Path
-    records: Path | None
+    path: StorePath
+    records: StorePath | None
     """Folder of the block records of a region merged again. None: the directory's own."""
+    results: StorePath
+    """Folder of what is published: of a snapshot, or the directory itself."""
 
-    def __init__(self, path: str | Path, *, records: str | Path | None = None) -> None:
-        object.__setattr__(self, "path", Path(path))
-        object.__setattr__(self, "records", None if records is None else Path(records))
+    def __init__(
+        self,
+        path: Place,
+        *,
+        records: Place | None = None,
+        results: StorePath | None = None,
+    ) -> None:
+        object.__setattr__(self, "path", store_path(path))
+        object.__setattr__(self, "records", None if records is None else store_path(records))
+        object.__setattr__(self, "results", self.path if results is None else results)
 
     @property
-    def run_json(self) -> Path:
+    def run_json(self) -> StorePath:
         return self.path / "run.json"
 
     @property
-    def plan(self) -> Path:
+    def plan(self) -> StorePath:
         return self.path / _PLAN_NAMES[0]
 
     @property
-    def scenes(self) -> Path:
+    def scenes(self) -> StorePath:
         return self.path / _PLAN_NAMES[1]
 
     @property
-    def blocks(self) -> Path:
+    def blocks(self) -> StorePath:
         return self.records or self.path / "blocks"
 
     @property
     def attempts(self) -> Path:
-        """Journal of blocks in progress (pipeline.run.infer.attempts)."""
-        return self.path / "attempts"
+        """Journal of blocks in progress (pipeline.run.infer.attempts). Of a run in a bucket: on each
+        machine.
+        """
+        return self._beside("attempts")
 
     @property
-    def merge(self) -> Path:
-        """Intermediate tables of one publication; removed when it ends."""
+    def merge(self) -> StorePath:
+        """Intermediate tables of publications; removed when they end."""
         return self.path / "merge.tmp"
 
     @property
     def log(self) -> Path:
-        """What libraries printed while a run was at work. The file is missing when they printed nothing."""
-        return self.path / "run.log"
+        """What libraries printed while a run was at work. The file is missing when they printed nothing. Of a
+        run in a bucket: on the driver's machine, until `keep_log`.
+        """
+        return self._beside("run.log")
+
+    def keep_log(self) -> None:
+        """Copy the log into the bucket, if the run lies in one and there is a log."""
+        if not self.path.is_local and self.log.is_file():
+            (self.path / "run.log").write_bytes(self.log)
+
+    def _beside(self, name: str) -> Path:
+        """A file or folder of this machine: in the run directory, or in a folder for temporary files."""
+        if self.path.is_local:
+            return self.path.local() / name
+        key = hashlib.sha256(str(self.path).encode()).hexdigest()[:16]
+        folder = Path(tempfile.gettempdir()) / f"terraquery-{os.getuid()}" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / name
 
     @property
-    def masks(self) -> Path:
-        return self.path / "masks.zarr"
+    def snapshots(self) -> StorePath:
+        """Folder of all snapshots."""
+        return self.path / "snapshots"
 
     @property
-    def instances(self) -> Path:
-        return self.path / "instances"
+    def manifest(self) -> StorePath:
+        """What a snapshot consists of (`manifest`)."""
+        return self.results / RESULT_NAMES[4]
+
+    def with_records(self, records: Place) -> RunDir:
+        """The same directory and results, with block records that lie elsewhere."""
+        return RunDir(self.path, records=records, results=self.results)
+
+    def in_snapshot(self, snapshot: str) -> RunDir:
+        """The same directory, whose results are those of one snapshot. Empty: of none, as of earlier
+        versions.
+        """
+        results = self.snapshots / snapshot if snapshot else self.path
+        return RunDir(self.path, records=self.records, results=results)
 
     @property
-    def coverage(self) -> Path:
-        return self.path / "coverage.parquet"
+    def masks(self) -> StorePath:
+        return self.results / RESULT_NAMES[0]
 
     @property
-    def item(self) -> Path:
+    def instances(self) -> StorePath:
+        return self.results / RESULT_NAMES[1]
+
+    @property
+    def coverage(self) -> StorePath:
+        return self.results / RESULT_NAMES[2]
+
+    @property
+    def item(self) -> StorePath:
         return self.path / "item.json"
 
     @property
-    def zones(self) -> Path:
+    def zones(self) -> StorePath:
         """Run directories of the zones, where scenes have several CRSs."""
         return self.path / _ZONES_NAME
 
     @property
-    def report(self) -> Path:
-        return self.path / "report.html"
+    def report(self) -> StorePath:
+        return self.results / RESULT_NAMES[3]
 
-    def block(self, block_id: str) -> Path:
+    def block(self, block_id: str) -> StorePath:
         """Path of one block record; the same block always has the same name."""
         return self.blocks / f"{block_id}.parquet"
 
@@ -128,50 +191,45 @@ class RunDir:
             remedy="give another --out, or set these parameters back to resume that run",
         )
 
-    def claim(self, parameters: Mapping[str, object], *, new_run: bool = False) -> Claim:
+    def claim(
+        self,
+        parameters: Mapping[str, object],
+        *,
+        new_run: bool = False,
+        say: Callable[[str], None] | None = None,
+    ) -> Claim:
         """Take the directory for a run: check it, create it, lock it, and remove what killed writers left.
 
-        With `new_run` the files of an earlier run are deleted. Raises what `check` raises, and InputError
-        when another driver is at work there. Whoever claims works inside `run_lock.alone_in`.
+        With `new_run` the caller writes run.json, and then `clear`s what an earlier run left. Raises what
+        `check` raises, and InputError when another driver is at work there. Whoever claims works inside
+        `run_lock.alone_in`. `say` tells what it waits for.
         """
         self.check(parameters, new_run=new_run)
         with writing_to(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            take(self.path)
+            take(self.path, say=say)
             claim = self.check(parameters, new_run=new_run)  # a driver may have come and gone since
-            if new_run:
-                self._delete_outputs()
-            self.blocks.mkdir(parents=True, exist_ok=True)
-            for folder in (self.path, self.blocks, self.instances):
-                remove_leftovers(folder)
+            self.merge.delete_tree()  # of a publication that was killed
+            if self.path.is_local:
+                for folder in (self.path, self.blocks):
+                    remove_leftovers(folder.local())
         return claim
 
-    def _delete_outputs(self) -> None:
-        """Everything a run writes, by name, except run.json. The old one stays until the new run's replaces
-        it: it says that the directory is a run's. Files that no run writes stay."""
+    def clear(self) -> None:
+        """Remove everything a run writes, by name, except run.json and the lock, for a new run. Its run.json
+        was written before: it says that the directory is a run's, and no longer names what goes away. Files
+        that no run writes stay.
+        """
         blocks = self.path / "blocks"  # never those of another directory that `records` names
-        for path in (
-            self.report,
-            self.item,
-            self.coverage,
-            self.instances,
-            self.masks,
-            self.merge,
-            self.attempts,
-            self.log,
-            blocks,
-            self.plan,
-            self.scenes,
-            self.zones,
-        ):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        links = (self.path / name for name in (CURRENT, *RESULT_NAMES))
+        own = (self.item, self.snapshots, self.merge, blocks, self.plan, self.scenes)
+        shutil.rmtree(self.attempts, ignore_errors=True)
+        self.log.unlink(missing_ok=True)
+        for path in (*links, *own, self.zones):
+            path.delete_tree()
 
     def _require_vacant(self) -> None:
         try:
-            entries = sorted(entry.name for entry in self.path.iterdir()) if self.path.exists() else []
+            entries = self.path.children()
         except OSError as error:
             raise InputError(
                 f"--out must be readable: {self.path}", came=str(error), remedy="give another --out"
@@ -193,13 +251,12 @@ class RunDir:
             )
 
     def _is_empty_folder(self, name: str) -> bool:
-        """Whether this is an empty blocks/, as a run leaves it that stopped before it wrote run.json."""
+        """Whether this is an empty blocks/, as an earlier version left it before it wrote run.json."""
         folder = self.path / name
-        return folder == self.blocks and folder.is_dir() and not any(folder.iterdir())
+        return folder == self.blocks and folder.is_dir() and not folder.children()
 
     def _is_planned(self, name: str) -> bool:
         """Whether this is the folder of zones as a dry run leaves it, with plans and nothing else."""
-        if name != _ZONES_NAME or not self.zones.is_dir():
+        if name != _ZONES_NAME:
             return False
-        files = [path.name for path in self.zones.rglob("*") if not path.is_dir()]
-        return all(file in _PLAN_NAMES for file in files)
+        return all(path.name in _PLAN_NAMES for path in self.zones.entries())

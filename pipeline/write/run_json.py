@@ -1,8 +1,8 @@
 """run.json: what was asked, with which models, on which scenes, and what came of it.
 
-It is written when a run starts (`status: running`) and again when it ends. A resumed run is compared with it,
-and `restitch` reads the lattice from it. `read_run_json` gives back what `write_run_json` wrote, except that
-hrefs lose their query strings.
+It is written when a run starts (`status: running`) and again when it ends, and then names the snapshot that
+counts (`run_document`). A resumed run is compared with it, and `restitch` reads the lattice from it.
+`read_run_json` gives back what `write_run_json` wrote, except that hrefs lose their query strings.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import InputError
-from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
 from pipeline.files.public_text import public_json, public_text
+from pipeline.files.store.store_path import Place, StorePath, store_path
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.write.scene_entry import scene_entry, scene_of
 
 RUN_JSON_VERSION = 1
 """Version of this document's layout; a reader refuses a newer one."""
+
+REMEDY = "use another --out, or delete this directory if its content is not needed"
+"""What to do about a run.json that cannot be read."""
 
 RunStatus = Literal["running", "complete", "incomplete"]
 
@@ -84,14 +86,22 @@ class RunInfo:
     """What could not be made when the run was closed, and why."""
     outputs: Mapping[str, str | None] = field(default_factory=dict)
     """What a closed run consists of: name -> path in the run directory. Null: it could not be made."""
+    snapshot: str = ""
+    """Name of the snapshot that counts. Empty: nothing was published yet, or by a version without
+    snapshots.
+    """
+    earlier: tuple[str, ...] = ()
+    """Snapshots that counted before, the latest first."""
+    at_work: str = ""
+    """Text that only the driver knows that may publish next. Empty: none has begun since the last."""
     started: str = ""
-    """RFC 3339, UTC."""
+    """RFC 3339, UTC: the first start of the run."""
     ended: str = ""
 
 
-def write_run_json(path: Path, info: RunInfo) -> Path:
+def write_run_json(path: Place, info: RunInfo) -> StorePath:
     """Write `run_json_bytes` atomically."""
-    return write_bytes_atomic(path, run_json_bytes(info))
+    return store_path(path).write_bytes(run_json_bytes(info))
 
 
 def run_json_bytes(info: RunInfo) -> bytes:
@@ -126,14 +136,26 @@ def finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_run_json(path: Path) -> RunInfo:
+def read_run_json(place: Place) -> RunInfo:
     """Read what `write_run_json` wrote. Raises InputError for a file that is missing, damaged or newer, and
     for that of several zones, which has no lattice.
     """
-    remedy = "use another --out, or delete this directory if its content is not needed"
+    path = store_path(place)
     try:
-        document = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path} must be the readable run.json of a run", came=str(error), remedy=REMEDY
+        ) from error
+    return run_json_of(data, path)
+
+
+def run_json_of(data: bytes, path: StorePath) -> RunInfo:
+    """Parse what `run_json_bytes` made. `path`: where it was. Raises InputError as `read_run_json`."""
+    remedy = REMEDY
+    try:
+        document = json.loads(data)
+    except ValueError as error:
         raise InputError(
             f"{path} must be the readable run.json of a run", came=str(error), remedy=remedy
         ) from error
@@ -158,6 +180,7 @@ def read_run_json(path: Path) -> RunInfo:
         document["unread"] = tuple(document.get("unread", ()))
         document["halo_scenes"] = tuple(document.get("halo_scenes", ()))
         document["searches"] = tuple(document.get("searches", ()))
+        document["earlier"] = tuple(document.get("earlier", ()))
         return RunInfo(**document)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} must be a complete run.json", came=repr(error), remedy=remedy) from error

@@ -1,12 +1,15 @@
 """One driver at a time in a run directory: `run.lock` names who works there and shows that it lives.
 
-1. `take` creates the file, renews its own or takes over a stale one. It refuses any other.
-2. `alone_in` surrounds a driver's work. It rewrites the file every `BEAT_S` and removes it at the end.
+1. `take` creates the object, renews its own or takes over a stale one. It refuses any other. Of two drivers
+   that replace the same stale lock one wins, because a store swaps only the version that was seen.
+2. `alone_in` surrounds a driver's work. It renews the object every `BEAT_S` and removes it at the end.
 3. A lock of this machine is stale when its process is gone. Any other is stale when it has not been renewed
-   for `STALE_S` seconds.
-4. Two drivers may replace the same stale lock. After `SETTLE_S` the one that is not named gives way.
+   for `STALE_S` seconds by the store's own clock. One from the future (a clock was changed) is watched for
+   as long instead.
+4. A driver that slept and was taken over cannot publish: run.json names the driver that may
+   (`run_document`).
 
-Locks of the operating system would not help: mounted object stores have none.
+Locks of the operating system would not help: object stores have none.
 """
 
 from __future__ import annotations
@@ -15,16 +18,17 @@ import json
 import logging
 import os
 import socket
-import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pipeline.errors import IncompleteRunError, InputError
-from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.files.store.store_path import Place, StorePath, store_path
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +41,11 @@ STALE_S = 300.0
 """Age in seconds at which a lock of an unknown process counts as left behind. It is many beats, because
 network file systems show changes up to a minute late and a busy driver may not beat for a while."""
 
-SETTLE_S = 1.0
-"""Seconds to wait after taking over a stale lock; by then every rival has written it too."""
+_SLACK_S = 5.0
+"""Seconds by which a lock may lie in the future: clocks of a store's machines differ a little."""
+
+_LOOK_S = 5.0
+"""Seconds between two looks at a lock from the future."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,37 +60,55 @@ class Driver:
     pid_table: str
     """Name of the table that `pid` counts in: one boot of one machine, and one container in it. Empty: the
     system does not say."""
+    token: str
+    """A random text of this process, which no other driver ever has."""
 
 
-def take(folder: Path) -> None:
-    """Make this process the driver of an existing run directory. Raises InputError when another one works
-    there.
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """A lock as it was seen."""
 
-    `RunDir.claim` calls this before a run writes or deletes anything.
+    holder: Driver | None
+    """None: it does not say."""
+    version: str
+    age_s: float
+    """Seconds since it was written; negative where a clock was changed."""
+
+
+def take(folder: Place, *, say: Callable[[str], None] | None = None) -> None:
+    """Make this process the driver of a run directory. Raises InputError when another one works there.
+
+    `RunDir.claim` calls this before a run writes or deletes anything. `say` tells that a lock is watched.
     """
-    path = folder / LOCK_NAME
-    me = _this_process()
-    if _create(path, me):
-        return
-    require_free(folder)
-    ours = _read(path) == me
-    write_bytes_atomic(path, _content(me))
-    if not ours:
-        time.sleep(SETTLE_S)
-        if _read(path) != me:
-            take(folder)
+    path = store_path(folder) / LOCK_NAME
+    me = this_driver()
+    while path.create(_content(me)) is None:
+        held = _look(path)
+        if held is None:
+            continue  # given back just now
+        if held.holder != me:
+            _require_stale(path, held, say)
+        if path.swap(_content(me), held.version) is not None:
+            return
 
 
-def require_free(folder: Path) -> None:
+def require_free(folder: Place, *, say: Callable[[str], None] | None = None) -> None:
     """Check that no other driver works in the folder; leaves nothing there. Raises InputError if one does."""
-    path = folder / LOCK_NAME
-    me = _this_process()
-    holder = _read(path)
-    age_s = _age_s(path)
-    if age_s is None or holder == me:
-        return
+    path = store_path(folder) / LOCK_NAME
+    held = _look(path)
+    if held is not None and held.holder != this_driver():
+        _require_stale(path, held, say)
+
+
+def _require_stale(path: StorePath, held: _Held, say: Callable[[str], None] | None) -> None:
+    """Raise InputError unless the lock counts for nothing. May watch it for some minutes."""
+    me = this_driver()
+    holder = held.holder
     near = holder is not None and (holder.host, holder.pid_table) == (me.host, me.pid_table)
-    if _is_gone(holder) if holder is not None and near else age_s > STALE_S:
+    if holder is not None and near:
+        if _is_gone(holder):
+            return
+    elif held.age_s > STALE_S or (held.age_s < -_SLACK_S and not _is_renewed(path, held, say)):
         return
     who = "a process that has not said its name"
     stop = ""
@@ -97,10 +122,28 @@ def require_free(folder: Path) -> None:
         f"to go on at once delete {path}"
     )
     raise InputError(
-        f"one driver at a time may work in {folder}: two would overwrite each other's results",
-        came=f"{who} at work, its last sign of life {max(age_s, 0.0):.0f} s old",
+        f"one driver at a time may work in {path.parent}: two would overwrite each other's results",
+        came=f"{who} at work, its last sign of life {max(held.age_s, 0.0):.0f} s old",
         remedy=f"wait for it{stop}, then start again{late}",
     )
+
+
+def _is_renewed(path: StorePath, held: _Held, say: Callable[[str], None] | None) -> bool:
+    """Watch a lock whose time says nothing, by this process's own clock: is there a sign of life?"""
+    text = (
+        f"{path} lies {-held.age_s:.0f} s in the future: a clock was changed. "
+        f"It is watched for {STALE_S:.0f} s; if nobody renews it, this run goes on"
+    )
+    (say or _log.warning)(text)
+    until = time.monotonic() + STALE_S
+    while time.monotonic() < until:
+        time.sleep(min(_LOOK_S, max(until - time.monotonic(), 0.0)))
+        seen = _look(path)
+        if seen is None:
+            return False
+        if seen.version != held.version:
+            return True
+    return False
 
 
 def _is_gone(holder: Driver) -> bool:
@@ -110,25 +153,27 @@ def _is_gone(holder: Driver) -> bool:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[Callable[[], None]]:
+def alone_in(folder: Place, *, say: Callable[[str], None] | None = None) -> Iterator[Callable[[], None]]:
     """Put this around the work of a driver: a lock taken in the body is renewed, and given back at the end.
 
     Yields a check that raises IncompleteRunError when another driver has taken over. Raises InputError at
     once when one is at work.
     """
-    require_free(folder)
+    place = store_path(folder)
+    require_free(place, say=say)
     done = threading.Event()
-    beat = threading.Thread(target=_beat, args=(folder / LOCK_NAME, done), name="run.lock", daemon=True)
+    beat = threading.Thread(target=_beat, args=(place / LOCK_NAME, done), name="run.lock", daemon=True)
     beat.start()
     try:
-        yield lambda: _require_still_ours(folder)
+        yield lambda: require_still_ours(place)
     finally:
         done.set()
         beat.join()
-        _release(folder / LOCK_NAME)
+        give_back(place)
 
 
-def _require_still_ours(folder: Path) -> None:
+def require_still_ours(folder: Place) -> None:
+    """Check that this process is still the driver. Raises IncompleteRunError when another one took over."""
     try:
         take(folder)
     except InputError as error:
@@ -138,79 +183,67 @@ def _require_still_ours(folder: Path) -> None:
         ) from error
 
 
-def _beat(path: Path, done: threading.Event) -> None:
+def _beat(path: StorePath, done: threading.Event) -> None:
     while not done.wait(BEAT_S):
         try:
-            if _read(path) == _this_process():
-                write_bytes_atomic(path, _content(_this_process()))
+            held = _look(path)
+            if held is not None and held.holder == this_driver():
+                path.swap(_content(this_driver()), held.version)
         except OSError as error:
             _log.warning("%s could not be renewed: %s", path, error)
 
 
-def _release(path: Path) -> None:
+def give_back(folder: Place) -> None:
+    """Remove the lock if it is this process's."""
+    path = store_path(folder) / LOCK_NAME
     try:
-        if _read(path) == _this_process():
-            path.unlink(missing_ok=True)
+        held = _look(path)
+        if held is not None and held.holder == this_driver():
+            path.store.discard(path.key, held.version)
     except OSError as error:
         _log.warning("%s could not be removed: %s", path, error)
 
 
-def _create(path: Path, driver: Driver) -> bool:
-    """Write a new lock. False: there is one already. On a full disk nothing is left behind: a lock without a
-    name would keep the next driver out.
-    """
-    try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    except FileExistsError:
-        return False
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(_content(driver))
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        error.filename = str(path)
-        raise
-    return True
-
-
 def _content(driver: Driver) -> bytes:
-    return (json.dumps(asdict(driver), indent=2) + "\n").encode()
+    """The bytes of a lock. `renewed` makes every one of them another version, also where the version is a
+    hash of the content.
+    """
+    return (json.dumps({**asdict(driver), "renewed": uuid.uuid4().hex}, indent=2) + "\n").encode()
 
 
-def _read(path: Path) -> Driver | None:
-    """Read who holds a lock. None: there is no lock, or its file does not say."""
+def _look(path: StorePath) -> _Held | None:
+    """Read a lock. None: there is none."""
     try:
-        entry = json.loads(path.read_bytes())
-        return Driver(
+        stored = path.read_stored()
+        age_s = path.store.age_s(path.key)
+    except FileNotFoundError:
+        return None
+    try:
+        entry = json.loads(stored.data)
+        holder = Driver(
             host=str(entry["host"]),
             pid=int(entry["pid"]),
             born=str(entry["born"]),
             pid_table=str(entry["pid_table"]),
+            token=str(entry["token"]),
         )
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+    except (ValueError, TypeError, KeyError):
+        holder = None
+    return _Held(holder=holder, version=stored.version, age_s=age_s)
 
 
-def _age_s(path: Path) -> float | None:
-    """Seconds since the last sign of life, by the clock of the file system. None: there is no lock.
-
-    The clocks of machines differ, so both times are the file system's own.
-    """
-    try:
-        beaten = path.stat().st_mtime
-    except OSError:
-        return None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{LOCK_NAME}.", suffix=".tmp") as probe:
-            return os.stat(probe.name).st_mtime - beaten
-    except OSError:
-        return time.time() - beaten
-
-
-def _this_process() -> Driver:
+def this_driver() -> Driver:
+    """Describe this process as a driver."""
+    pid = os.getpid()
     return Driver(
-        host=socket.gethostname(), pid=os.getpid(), born=_born(os.getpid()) or "", pid_table=_pid_table()
+        host=socket.gethostname(), pid=pid, born=_born(pid) or "", pid_table=_pid_table(), token=_token(pid)
     )
+
+
+@lru_cache(maxsize=4)
+def _token(pid: int) -> str:
+    """A text of one process; a forked child has another one."""
+    return f"{pid}-{uuid.uuid4().hex}"
 
 
 def _pid_table() -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +18,7 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.files.hrefs import public_href
 from pipeline.files.public_text import public_text
+from pipeline.files.store.store_path import Place
 from pipeline.geo.globe import LONLAT_CRS
 from pipeline.schema.tiling import RunGrid
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
@@ -66,7 +66,7 @@ class SceneRow:
     """In longitude and latitude, cut at 180 degrees. None: it is not known, or nowhere on Earth."""
 
 
-def write_scenes(path: Path, rows: Sequence[SceneRow]) -> int:
+def write_scenes(path: Place, rows: Sequence[SceneRow]) -> int:
     """Write scenes.parquet atomically; returns the number of rows."""
     return write_geo_parquet(path, [scene_table(rows)], schema=SCHEMA, grid=_LONLAT)
 

@@ -9,29 +9,28 @@ software versions, parameters) follows the processing extension. Single-file ass
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pystac
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
 from pipeline.files.hrefs import link_href
 from pipeline.files.public_text import public_json
+from pipeline.files.store.store_path import StorePath
+from pipeline.files.store.stored_files import measured, open_parquet
 from pipeline.geo.globe import narrowest_bbox, to_lonlat
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import TileLattice
 from pipeline.write.georeference import affine_or_identity, authority_code_of, is_on_earth, to_crs_coordinates
-from pipeline.write.instances import timestamp_of
+from pipeline.write.instances import part_files, timestamp_of
 from pipeline.write.on_body import cells_on_ground, ground_of
 from pipeline.write.run_dir import RunDir
+from pipeline.write.run_document import write_unless_newer
 from pipeline.write.run_json import RunInfo, finite
 
 EXTENSIONS = tuple(
@@ -58,18 +57,17 @@ class ItemInputs:
     info: RunInfo
     geometry: Mapping[str, object] | None
     """What was looked at, in longitude and latitude (`footprint_lonlat`). None: it has no such place."""
-    run_json: bytes | None = None
-    """The run.json that is written after the item. None: the one that is there."""
 
 
-def write_item(run_dir: RunDir, inputs: ItemInputs) -> Path:
-    """Write item.json; call it when the other files are there, because it holds their checksums.
+def write_item(run_dir: RunDir, inputs: ItemInputs, seen: str) -> StorePath:
+    """Write item.json; call it when the other files are there, because it holds their places and checksums.
 
-    Like run.json it holds null where a figure is NaN or infinite.
+    `seen`: its version before run.json was written (`run_document.seen_version`). Like run.json it holds null
+    where a figure is NaN or infinite.
     """
     item = finite(build_item(run_dir, inputs))
     text = public_json(item)
-    return write_bytes_atomic(run_dir.item, (text + "\n").encode())
+    return write_unless_newer(run_dir.item, (text + "\n").encode(), seen)
 
 
 def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, object]:
@@ -84,7 +82,7 @@ def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, object]:
         properties=_properties(info),
         stac_extensions=list(EXTENSIONS),
     )
-    for key, asset in item_assets(run_dir, inputs.run_json).items():
+    for key, asset in item_assets(run_dir).items():
         item.add_asset(key, asset)
     for scene in info.scenes:
         if scene.item_href:
@@ -210,18 +208,20 @@ def _rfc3339(text: str) -> str:
     return timestamp_of(text).isoformat().replace("+00:00", "Z")
 
 
-def item_assets(run_dir: RunDir, run_json: bytes | None) -> dict[str, pystac.Asset]:
-    """Make an asset for each file of the run that exists. `run_json`: the one that is about to be written."""
+def item_assets(run_dir: RunDir) -> dict[str, pystac.Asset]:
+    """Make an asset for each file of the run that exists. run.json is rewritten by every start, so it has
+    no hash.
+    """
     assets: dict[str, pystac.Asset] = {}
     if run_dir.masks.is_dir():
         assets["masks"] = pystac.Asset(
-            href="./masks.zarr",
+            href=_href(run_dir, run_dir.masks),
             media_type=_ZARR,
             roles=["data"],
             title="mask, instance_id and score rasters",
             extra_fields={"bands": _bands()},
         )
-    parts = sorted(run_dir.instances.glob("part-*.parquet"))
+    parts = part_files(run_dir)
     for number, path in enumerate(parts):
         key = "instances" if number == 0 else f"instances-{number}"
         assets[key] = _table_asset(run_dir, path, title="objects with attributes", roles=["data"])
@@ -238,22 +238,20 @@ def item_assets(run_dir: RunDir, run_json: bytes | None) -> dict[str, pystac.Ass
             roles=["overview"],
             extra_fields=_file_fields(run_dir.report),
         )
-    if run_json is not None or run_dir.run_json.is_file():
-        assets["run"] = pystac.Asset(
-            href=_href(run_dir, run_dir.run_json),
-            media_type="application/json",
-            roles=["metadata"],
-            extra_fields=_file_fields(run_dir.run_json) if run_json is None else _byte_fields(run_json),
-        )
+    assets["run"] = pystac.Asset(
+        href=_href(run_dir, run_dir.run_json), media_type="application/json", roles=["metadata"]
+    )
     return assets
 
 
-def _table_asset(run_dir: RunDir, path: Path, *, title: str, roles: Sequence[str]) -> pystac.Asset:
-    schema = pq.read_schema(path)
+def _table_asset(run_dir: RunDir, path: StorePath, *, title: str, roles: Sequence[str]) -> pystac.Asset:
+    with open_parquet(path) as file:
+        columns = [{"name": field.name, "type": str(field.type)} for field in file.schema_arrow]
+        n_rows = file.metadata.num_rows
     fields = {
-        "table:columns": [{"name": field.name, "type": str(field.type)} for field in schema],
+        "table:columns": columns,
         "table:primary_geometry": "geometry",
-        "table:row_count": pq.read_metadata(path).num_rows,
+        "table:row_count": n_rows,
         **_file_fields(path),
     }
     return pystac.Asset(
@@ -269,15 +267,10 @@ def _bands() -> list[dict[str, object]]:
     ]
 
 
-def _file_fields(path: Path) -> dict[str, object]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"file:size": path.stat().st_size, "file:checksum": _MULTIHASH_SHA256 + digest}
+def _file_fields(path: StorePath) -> dict[str, object]:
+    size, digest = measured(path)
+    return {"file:size": size, "file:checksum": _MULTIHASH_SHA256 + digest}
 
 
-def _byte_fields(data: bytes) -> dict[str, object]:
-    return {"file:size": len(data), "file:checksum": _MULTIHASH_SHA256 + hashlib.sha256(data).hexdigest()}
-
-
-def _href(run_dir: RunDir, path: Path) -> str:
-    return f"./{path.relative_to(run_dir.path).as_posix()}"
+def _href(run_dir: RunDir, path: StorePath) -> str:
+    return f"./{path.below(run_dir.path)}"

@@ -8,11 +8,9 @@ border of the region is compared by its part inside.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import rasterio.features
 import shapely
 import zarr
@@ -20,10 +18,13 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.files.store.store_path import Place
+from pipeline.files.store.stored_files import read_parquet, zarr_store
 from pipeline.schema.tile_answers import Reason, TileStatus
 from pipeline.schema.tiling import RunGrid, Window
 from pipeline.write.georeference import to_pixels
 from pipeline.write.masks_zarr import MASK_FILL
+from pipeline.write.run_document import finished_run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,15 +49,15 @@ NOT_LOOKED_AT = LedgerEntry(status=TileStatus.EMPTY, reason=Reason.OUTSIDE_AOI)
 """Entry of a tile that the ledger leaves out."""
 
 
-def read_ledger(run_dir: Path) -> dict[tuple[str, int], LedgerEntry]:
+def read_ledger(run_dir: Place) -> dict[tuple[str, int], LedgerEntry]:
     """Read (tile_id, query_index) -> entry for all tiles except those outside the AOI.
 
     Raises InputError for a ledger of an earlier version, which had one row per tile.
     """
     columns = ["tile_id", "query_index", "status", "reason"]
-    path = run_dir / "coverage.parquet"
+    path = finished_run(run_dir).coverage
     try:
-        table = pq.read_table(path, columns=columns, filters=[("reason", "!=", Reason.OUTSIDE_AOI.value)])
+        table = read_parquet(path, columns, filters=[("reason", "!=", Reason.OUTSIDE_AOI.value)])
     except pa.ArrowInvalid as error:
         remedy = f"merge again: python jobs/restitch_region.py --run {run_dir}"
         raise InputError(
@@ -73,12 +74,13 @@ def read_ledger(run_dir: Path) -> dict[tuple[str, int], LedgerEntry]:
 class RunPixels:
     """The pixels of a published run that may be scored. Masks are (h, w) over a tile's core."""
 
-    def __init__(self, run_dir: Path, aoi_px: shapely.Geometry | None) -> None:
+    def __init__(self, run_dir: Place, aoi_px: shapely.Geometry | None) -> None:
         """Open the rasters of a run that passed `require_published`.
 
         `aoi_px`: the run's AOI in pixel edges of its grid (`aoi_in_pixels`). None: whole scenes.
         """
-        self._mask = zarr.open_group(str(run_dir / "masks.zarr"), mode="r")["mask"]
+        masks = zarr_store(finished_run(run_dir).masks, read_only=True)
+        self._mask = zarr.open_group(masks, mode="r")["mask"]
         self._aoi_px = aoi_px
 
     def in_region(self, core: Window) -> NDArray[np.bool_]:
@@ -110,12 +112,13 @@ def aoi_in_pixels(aoi_wkb: bytes, grid: RunGrid) -> shapely.Geometry | None:
     return to_pixels([shapely.from_wkb(aoi_wkb)], grid)[0] if aoi_wkb else None
 
 
-def require_published(run_dir: Path) -> None:
+def require_published(run_dir: Place) -> None:
     """Raise InputError unless the run has published its rasters and its ledger."""
-    for name in ("masks.zarr", "coverage.parquet"):
-        if not (run_dir / name).exists():
+    run = finished_run(run_dir)
+    for path in (run.masks, run.coverage):
+        if not path.exists():
             raise InputError(
-                f"a run needs {name} to be scored",
+                f"a run needs {path.name} to be scored",
                 came=str(run_dir),
                 remedy="let the run end: start its own command again, it resumes",
             )

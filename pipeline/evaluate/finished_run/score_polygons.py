@@ -31,6 +31,7 @@ from pipeline.evaluate.finished_run.run_ledger import (
     require_published,
 )
 from pipeline.evaluate.finished_run.score_tiles import QueryScore, TrueTile, score_tiles
+from pipeline.files.store.store_path import Place
 from pipeline.files.vector_file import POLYGONS, read_vector_file
 from pipeline.geo.globe import polygonal
 from pipeline.grid.lattice import crs_name
@@ -70,7 +71,7 @@ class Polygons:
 class PolygonTruth:
     """`TruthByTile` of the polygons that answer one query. It also counts what it showed."""
 
-    def __init__(self, run_dir: Path, polygons: Polygons) -> None:
+    def __init__(self, run_dir: Place, polygons: Polygons) -> None:
         """Open the rasters of a run that passed `require_published`."""
         self.polygons = polygons
         self.n_counted = 0
@@ -122,7 +123,7 @@ class PolygonTruth:
 
 
 def score_polygons(
-    run_dir: Path, path: Path, info: RunInfo, query: str | None
+    run_dir: Place, path: Path, info: RunInfo, query: str | None
 ) -> tuple[QueryScore, dict[str, object]]:
     """Score one query of a run by the polygons of a file; also returns `PolygonTruth.summary`.
 

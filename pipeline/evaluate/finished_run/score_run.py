@@ -6,8 +6,6 @@ The other kind of truth are a user's own polygons (`score_polygons`).
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
@@ -20,12 +18,13 @@ from pipeline.evaluate.finished_run.run_ledger import (
 )
 from pipeline.evaluate.finished_run.score_tiles import QueryScore, TrueTile, score_tiles
 from pipeline.evaluate.finished_run.world_truth import Truth, read_labels
+from pipeline.files.store.store_path import Place
 from pipeline.schema.tiling import TileSpec
 from pipeline.world.oracle import grid_offset
 from pipeline.write.run_json import RunInfo
 
 
-def score_run(run_dir: Path, truth: Truth, info: RunInfo) -> list[QueryScore]:
+def score_run(run_dir: Place, truth: Truth, info: RunInfo) -> list[QueryScore]:
     """Score every query of a run. Its grid must share the label raster's lattice; a sub-window is fine."""
     require_published(run_dir)
     kinds = {item["query"]: item["kind"] for item in (*truth.queries, *truth.other_wordings)}

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -24,9 +23,12 @@ from pipeline.evaluate.finished_run.run_ledger import (
     read_ledger,
     require_published,
 )
+from pipeline.files.store.store_path import Place
+from pipeline.files.store.stored_files import zarr_store
 from pipeline.schema.tile_answers import TileStatus
 from pipeline.schema.tiling import TileLattice, TileSpec
 from pipeline.write.ground_area import geodesic_area_m2
+from pipeline.write.run_document import finished_run
 
 
 @dataclass(kw_only=True)
@@ -117,14 +119,16 @@ class TruthByTile(Protocol):
         ...
 
 
-def score_tiles(run_dir: Path, lattice: TileLattice, scores: list[QueryScore], truth: TruthByTile) -> None:
+def score_tiles(run_dir: Place, lattice: TileLattice, scores: list[QueryScore], truth: TruthByTile) -> None:
     """Count every tile of a published run into the scores of some of its queries.
 
     Raises InputError when its rasters or its ledger are missing.
     """
     require_published(run_dir)
     ledger = read_ledger(run_dir)
-    predicted = zarr.open_group(str(run_dir / "masks.zarr"), mode="r")["instance_id"]
+    predicted = zarr.open_group(zarr_store(finished_run(run_dir).masks, read_only=True), mode="r")[
+        "instance_id"
+    ]
     for tile_row in range(lattice.n_tile_rows):
         for tile_col in range(lattice.n_tile_cols):
             tile = lattice.tile(tile_row, tile_col)

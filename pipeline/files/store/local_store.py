@@ -12,12 +12,13 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.files.atomic_file import atomic_path, settle, sync_folder, temporary_beside
-from pipeline.files.store.store import Content, Entry, Stored
+from pipeline.files.store.store import Content, ObjectEntry, Stored
 
 SWAP_LOCK = ".swap.lock"
 """Empty file in the root that holds no content: only its lock counts."""
@@ -42,14 +43,20 @@ class LocalStore:
         with self.path(key).open("rb") as file:
             return Stored(data=file.read(), version=_version(os.fstat(file.fileno())))
 
-    def head(self, key: str) -> Entry | None:
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """See `store.Store`."""
+        with self.path(key).open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+    def head(self, key: str) -> ObjectEntry | None:
         """See `store.Store`."""
         path = self.path(key)
         try:
             status = path.stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return None if path.is_dir() else Entry(key, status.st_size, _version(status))
+        return None if path.is_dir() else ObjectEntry(key, status.st_size, _version(status))
 
     def put(self, key: str, content: Content) -> str:
         """See `store.Store`."""
@@ -74,7 +81,7 @@ class LocalStore:
 
     def swap(self, key: str, content: Content, version: str) -> str | None:
         """See `store.Store`."""
-        with self._swapping():
+        with self.swapping():
             found = self.head(key)
             if found is None or found.version != version:
                 return None if found is None else self._same(key, content)
@@ -84,15 +91,34 @@ class LocalStore:
         """See `store.Store`."""
         self.path(key).unlink(missing_ok=True)
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
+    def discard(self, key: str, version: str) -> bool:
+        """See `store.Store`."""
+        with self.swapping():
+            found = self.head(key)
+            if found is None or found.version != version:
+                return False
+            self.delete(key)
+        return True
+
+    def age_s(self, key: str) -> float:
+        """See `store.Store`. Both times are the file system's own: a file made now says what time it is
+        there.
+        """
+        written = self.path(key).stat().st_mtime
+        try:
+            with temporary_beside(self.path(key)) as probe:
+                return probe.stat().st_mtime - written
+        except OSError:  # a full disk
+            return time.time() - written
+
+    def entries(self, prefix: str) -> Iterator[ObjectEntry]:
         """See `store.Store`. Temporary files of writers are no objects."""
         base = self.path(prefix)
         found = []
         for folder, _, names in os.walk(base):
             for name in names:
-                if name.startswith(".") and (name.endswith(".tmp") or name == SWAP_LOCK):
-                    continue
-                found.append((Path(folder) / name).relative_to(self._root).as_posix())
+                if not is_own_file(name):
+                    found.append((Path(folder) / name).relative_to(self._root).as_posix())
         for key in sorted(found):
             entry = self.head(key)
             if entry is not None:
@@ -106,13 +132,20 @@ class LocalStore:
         return found.version if found.data == _bytes(content) else None
 
     @contextmanager
-    def _swapping(self) -> Iterator[None]:
+    def swapping(self) -> Iterator[None]:
+        """Hold the lock of `SWAP_LOCK`: nobody swaps or discards meanwhile."""
+        self._root.mkdir(parents=True, exist_ok=True)
         handle = os.open(self._root / SWAP_LOCK, os.O_CREAT | os.O_RDWR, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
             os.close(handle)
+
+
+def is_own_file(name: str) -> bool:
+    """Whether a file is one of the store's own, and no object."""
+    return name.startswith(".") and (name.endswith(".tmp") or name == SWAP_LOCK)
 
 
 def _fill(path: Path, content: Content) -> None:

@@ -10,11 +10,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.files.remote_store import current_transport, open_bucket
-from pipeline.files.store.store import Content, Entry, Stored, StoreError
+from pipeline.files.remote_store import current_transport, open_bucket, s3_client
+from pipeline.files.store.store import Content, ObjectEntry, Stored, StoreError
 
 SCHEME = "s3://"
 
@@ -28,6 +29,7 @@ class S3Store:
     def __init__(self, url: str) -> None:
         """`url`: `s3://bucket` or `s3://bucket/prefix`. Raises StoreError without credentials."""
         self._root = url.rstrip("/")
+        self._name = self._root[len(SCHEME) :].partition("/")[0]
         try:
             self.bucket, self.prefix = open_bucket(self._root, current_transport())
         except ValueError as error:
@@ -46,14 +48,14 @@ class S3Store:
         return Stored(data=data, version=str(result.meta["e_tag"]))
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Read bytes of an object. Raises FileNotFoundError."""
+        """See `store.Store`."""
         import obstore
 
         return bytes(
             self._ask(key, lambda path: obstore.get_range(self.bucket, path, start=start, length=length))
         )
 
-    def head(self, key: str) -> Entry | None:
+    def head(self, key: str) -> ObjectEntry | None:
         """See `store.Store`."""
         import obstore
 
@@ -61,7 +63,7 @@ class S3Store:
             meta = self._ask(key, lambda path: obstore.head(self.bucket, path))
         except FileNotFoundError:
             return None
-        return Entry(key, int(meta["size"]), str(meta["e_tag"]))
+        return ObjectEntry(key, int(meta["size"]), str(meta["e_tag"]))
 
     def put(self, key: str, content: Content) -> str:
         """See `store.Store`."""
@@ -81,7 +83,67 @@ class S3Store:
 
         self._ask(key, lambda path: obstore.delete(self.bucket, path))
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
+    def discard(self, key: str, version: str) -> bool:
+        """See `store.Store`. `DeleteObject` with If-Match; a service that ignores it removes what the look
+        before it has seen.
+        """
+        from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+
+        found = self.head(key)
+        if found is None or found.version != version:
+            return False
+        try:
+            self._client().delete_object(Bucket=self._name, Key=self.path(key), IfMatch=version)
+        except ClientError as error:
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (404, 409, 412):
+                return False
+            raise _store_error(_plain(error), f"{self._root}/{key}") from error
+        return True
+
+    def age_s(self, key: str) -> float:
+        """See `store.Store`. The server says in one answer when the object was written and what time it
+        is.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        address = f"{self._root}/{key}"
+        try:
+            answer = self._client().head_object(Bucket=self._name, Key=self.path(key))
+        except ClientError as error:
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+                raise FileNotFoundError(2, "there is no such object", address) from error
+            raise _store_error(_plain(error), address) from error
+        except BotoCoreError as error:
+            raise _store_error(_plain(error), address) from error
+        now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return float((now - answer["LastModified"]).total_seconds())
+
+    def abort_uploads(self, *, older_than_s: float) -> list[str]:
+        """End uploads in parts below this folder that were begun that long ago; returns their keys. obstore
+        ends those that fail, but not those of a process that was killed.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        ended = []
+        try:
+            pages = self._client().get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=self._name, Prefix=self.path("") + "/"):
+                now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+                for upload in page.get("Uploads", []):
+                    if (now - upload["Initiated"]).total_seconds() > older_than_s:
+                        self._client().abort_multipart_upload(
+                            Bucket=self._name, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
+                        ended.append(str(upload["Key"]))
+        except (ClientError, BotoCoreError) as error:
+            raise _store_error(_plain(error), self._root) from error
+        return ended
+
+    def _client(self) -> Any:
+        """Give boto3's client, for what obstore does not do."""
+        return s3_client()
+
+    def entries(self, prefix: str) -> Iterator[ObjectEntry]:
         """See `store.Store`. A page holds 1,000 objects."""
         import obstore
 
@@ -89,7 +151,7 @@ class S3Store:
         pages = self._ask(prefix, lambda path: iter(obstore.list(self.bucket, path or None)))
         while (page := self._ask(prefix, lambda _: next(pages, None))) is not None:
             for meta in page:
-                yield Entry(meta["path"][skip:], int(meta["size"]), str(meta["e_tag"]))
+                yield ObjectEntry(meta["path"][skip:], int(meta["size"]), str(meta["e_tag"]))
 
     def _put(self, key: str, content: Content, mode: Any) -> str:
         import obstore

@@ -22,7 +22,7 @@ Content = bytes | Path
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ObjectEntry:
     """An object, without its bytes."""
 
     key: str
@@ -55,7 +55,11 @@ class Store(Protocol):
         """Read an object. Raises FileNotFoundError."""
         ...
 
-    def head(self, key: str) -> Entry | None:
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Read bytes of an object; fewer where it ends before. Raises FileNotFoundError."""
+        ...
+
+    def head(self, key: str) -> ObjectEntry | None:
         """Look an object up. None: there is none."""
         ...
 
@@ -81,7 +85,17 @@ class Store(Protocol):
         """Remove an object; nothing happens when there is none."""
         ...
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
+    def discard(self, key: str, version: str) -> bool:
+        """Remove an object if it is still that version. False: it is another one, or none, by now."""
+        ...
+
+    def age_s(self, key: str) -> float:
+        """Seconds since an object was written, by the store's own clock; negative where that clock was set
+        back. Raises FileNotFoundError.
+        """
+        ...
+
+    def entries(self, prefix: str) -> Iterator[ObjectEntry]:
         """List the objects below a folder, at any depth, in the order of their keys. `prefix`: its key, or
         empty for everything.
         """

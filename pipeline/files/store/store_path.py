@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,9 +20,12 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.errors import InputError
 from pipeline.files.atomic_file import atomic_path
-from pipeline.files.store.local_store import LocalStore
+from pipeline.files.store.local_store import LocalStore, is_own_file
 from pipeline.files.store.s3_store import SCHEME, S3Store
-from pipeline.files.store.store import Content, Entry, Store, Stored
+from pipeline.files.store.store import Content, ObjectEntry, Store, Stored
+
+type Place = str | Path | StorePath
+"""What functions take that want a place in a store: a path in one, or a local path."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -76,6 +80,13 @@ class StorePath:
             return StorePath(self.root.rpartition("/")[0] or "/")
         return StorePath(self.root, self.key.rpartition("/")[0])
 
+    def below(self, folder: StorePath) -> str:
+        """The path from a folder to what lies in it. Raises ValueError for what does not."""
+        start = f"{folder}/"
+        if not str(self).startswith(start):
+            raise ValueError(f"{self} does not lie in {folder}")
+        return str(self)[len(start) :]
+
     def local(self) -> Path:
         """The file of this machine. Raises TypeError for an object in a bucket."""
         return Path(self)
@@ -92,7 +103,7 @@ class StorePath:
         """Read UTF-8. Raises FileNotFoundError, UnicodeDecodeError."""
         return self.read_bytes().decode()
 
-    def head(self) -> Entry | None:
+    def head(self) -> ObjectEntry | None:
         """Look for an object here. None: there is none."""
         return self.store.head(self.key)
 
@@ -156,17 +167,21 @@ class StorePath:
 
     def children(self) -> list[str]:
         """List the names directly in this folder, of objects and of folders, sorted."""
+        if self.is_local:
+            folder = self.local()
+            names = os.listdir(folder) if folder.is_dir() else []
+            return sorted(name for name in names if not is_own_file(name))
         skip = len(self.key) + 1 if self.key else 0
         return sorted({entry.key[skip:].partition("/")[0] for entry in self.store.entries(self.key)})
 
     @contextmanager
-    def being_written(self) -> Iterator[Path]:
+    def being_written(self, *, lasting: bool = True) -> Iterator[Path]:
         """Give a temporary file of this machine; when the body ends without an exception, it is the object.
 
-        An exception leaves the object as it was.
+        An exception leaves the object as it was. `lasting`: it must survive a power cut, too.
         """
         if self.is_local:
-            with atomic_path(self.local()) as temporary:
+            with atomic_path(self.local(), lasting=lasting) as temporary:
                 yield temporary
             return
         with tempfile.TemporaryDirectory(prefix="terraquery-") as folder:
@@ -182,7 +197,7 @@ def open_store(root: str) -> Store:
     return S3Store(root) if root.startswith(SCHEME) else LocalStore(Path(root))
 
 
-def store_path(given: str | Path | StorePath, option: str = "--out") -> StorePath:
+def store_path(given: Place, option: str = "--out") -> StorePath:
     """Read a place that a user gives: a local path or `s3://bucket/prefix`. Raises InputError, which names
     `option`.
     """

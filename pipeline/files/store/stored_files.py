@@ -2,47 +2,74 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from pipeline.files.store.s3_store import S3Store
-from pipeline.files.store.store_path import StorePath
+from pipeline.files.store.store import Store
+from pipeline.files.store.store_path import Place, StorePath, store_path
+from pipeline.files.store.zarr_adapter import ZarrFolder
 
 _BUFFER_BYTES = 2**20
 """Bytes that one request for a part of an object in a bucket brings at least."""
 
 
 @contextmanager
-def arrow_file(path: StorePath) -> Iterator[pa.NativeFile]:
+def open_parquet(place: Place, **options: Any) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file. `options`: of `pyarrow.parquet.ParquetFile`. Raises FileNotFoundError."""
+    with arrow_file(place) as source, pq.ParquetFile(source, **options) as file:
+        yield file
+
+
+def read_parquet(place: Place, columns: Sequence[str] | None = None, *, filters: Any = None) -> pa.Table:
+    """Read a Parquet file, or some columns and rows of it. `filters`: as `pyarrow.parquet.read_table` has
+    them. Raises FileNotFoundError.
+    """
+    with arrow_file(place) as source:
+        wanted = None if columns is None else list(columns)
+        return pq.read_table(source, columns=wanted, filters=filters, partitioning=None)
+
+
+def row_count(place: Place) -> int:
+    """Count the rows of a Parquet file, from its footer. Raises FileNotFoundError."""
+    with open_parquet(place) as file:
+        return int(file.metadata.num_rows)
+
+
+@contextmanager
+def arrow_file(place: Place) -> Iterator[pa.NativeFile]:
     """Open an object for reading at any place, as pyarrow wants it. Raises FileNotFoundError."""
+    path = store_path(place)
     if path.is_local:
         with pa.OSFile(str(path), "rb") as file:
             yield file
         return
-    store = path.store
-    assert isinstance(store, S3Store)
-    entry = store.head(path.key)
-    if entry is None:
-        raise FileNotFoundError(2, "there is no such object", str(path))
-    with pa.PythonFile(_Ranges(store, path.key, entry.size), mode="r") as file:
+    with pa.PythonFile(_Ranges(path.store, path.key, path.size()), mode="r") as file:
         yield file
 
 
-def zarr_store(path: StorePath, *, read_only: bool = False) -> Any:
-    """Give what zarr opens: a local path, or a store on obstore."""
-    if path.is_local:
-        return str(path)
-    from zarr.storage import ObjectStore
-    from zarr.storage import StorePath as ZarrPath
+def zarr_store(place: Place, *, read_only: bool = False) -> ZarrFolder:
+    """Give what zarr opens."""
+    return ZarrFolder(store_path(place), read_only=read_only)
 
-    store = path.store
-    assert isinstance(store, S3Store)
-    return ZarrPath(ObjectStore(store.bucket, read_only=read_only), store.path(path.key))
+
+def measured(place: Place) -> tuple[int, str]:
+    """Count the bytes of an object, and hash them: (size, SHA-256 in hexadecimal). Raises
+    FileNotFoundError.
+    """
+    path = store_path(place)
+    if not path.is_local:
+        data = path.read_bytes()
+        return len(data), hashlib.sha256(data).hexdigest()
+    with path.local().open("rb") as file:
+        return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -60,7 +87,7 @@ def local_copy(path: StorePath) -> Iterator[Path]:
 class _Ranges:
     """A readable, seekable file over range requests, with one buffer."""
 
-    def __init__(self, store: S3Store, key: str, size: int) -> None:
+    def __init__(self, store: Store, key: str, size: int) -> None:
         self._store = store
         self._key = key
         self._size = size

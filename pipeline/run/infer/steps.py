@@ -14,9 +14,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 from pipeline.errors import ModelError
 from pipeline.grid.tiles import Plan
@@ -52,9 +51,6 @@ from pipeline.stitch.flatten import flatten_tile
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
 
-ATTEMPTS = "attempts"
-"""Folder of the run directory that holds the attempt journal."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
@@ -72,6 +68,8 @@ class RunContext:
     fingerprint: str
     model_ids: Mapping[str, str]
     """Role (prompter, segmenter) -> what answers, as published with every instance."""
+    redone: Mapping[str, str] = field(default_factory=dict)
+    """block_id -> seal of the record that this start replaces, because it has failed tiles."""
 
     @property
     def lattice(self) -> TileLattice:
@@ -80,7 +78,7 @@ class RunContext:
     @property
     def journal(self) -> AttemptJournal:
         """What is being worked on, and what came of earlier attempts."""
-        return AttemptJournal(Path(self.run_dir) / ATTEMPTS)
+        return AttemptJournal(RunDir(self.run_dir).attempts)
 
 
 class PromptStep:
@@ -239,7 +237,12 @@ class SegmentStep:
             n_embeddings=self._segmenter.n_embeddings - before,
             elapsed_s=time.monotonic() - start,
         )
-        write_block_record(self._run_dir, record, lattice=self._context.lattice)
+        write_block_record(
+            self._run_dir,
+            record,
+            lattice=self._context.lattice,
+            replaced=self._context.redone.get(record.block_id, ""),
+        )
         attempt.end()
         return summarise(record)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
+from pipeline.files.store.store_path import StorePath
 from pipeline.run.merge.finished_rows import LeftOut, RowCounts, publish_rows
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.object_scenes import ObjectScenes, from_arrow, united
@@ -128,7 +128,7 @@ def dissolve_home(job: MergeJob, key: HomeKey) -> tuple[int, RowCounts]:
     return query, replace(counts, left_out=left_out)
 
 
-def _files(job: MergeJob, query: int, kind: str, home: int) -> list[Path]:
+def _files(job: MergeJob, query: int, kind: str, home: int) -> list[StorePath]:
     return files_in(job.table(f"{kind}/{home}", query, "x").parent)
 
 

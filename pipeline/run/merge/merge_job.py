@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import rasterio.features
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
+from pipeline.files.store.store_path import StorePath, store_path
 from pipeline.run.config import MergeMode
 from pipeline.run.stop_signals import unbroken
 from pipeline.schema.imagery import Scene
@@ -43,6 +43,10 @@ class MergeJob:
     """Folder of the block records."""
     out_dir: str
     """Run directory that is written."""
+    snapshot: str = ""
+    """Name of the snapshot that is written (`named_job`)."""
+    tables_dir: str = ""
+    """Folder of intermediate tables. Empty: the run directory's own."""
     fingerprint: str
     """Of the block records."""
     lattice: TileLattice
@@ -72,8 +76,15 @@ class MergeJob:
 
     @property
     def run_dir(self) -> RunDir:
-        """The run directory that is written; its block records may lie elsewhere."""
-        return RunDir(self.out_dir, records=self.records_dir)
+        """The run directory that is written, with the results of the snapshot; its block records may lie
+        elsewhere.
+        """
+        return RunDir(self.out_dir, records=self.records_dir).in_snapshot(self.snapshot)
+
+    @property
+    def tables(self) -> StorePath:
+        """Folder of intermediate tables."""
+        return store_path(self.tables_dir) if self.tables_dir else self.run_dir.merge
 
     def source(self, query_index: int) -> RecordSource:
         """Block records of one query."""
@@ -85,9 +96,9 @@ class MergeJob:
             block_cache_bytes=BLOCK_CACHE_BYTES,
         )
 
-    def table(self, kind: str, query_index: int, name: str) -> Path:
+    def table(self, kind: str, query_index: int, name: str) -> StorePath:
         """Path of an intermediate table."""
-        return self.run_dir.merge / f"q{query_index}" / kind / f"{name}.arrow"
+        return self.tables / f"q{query_index}" / kind / f"{name}.arrow"
 
     def super_keys(self) -> list[tuple[int, int]]:
         """List (query_index, super-tile number) of every super-tile task."""
@@ -111,12 +122,17 @@ class MergeJob:
             self.inside[block_row * k : (block_row + 1) * k, block_col * k : (block_col + 1) * k].any()
         )
 
+    def planned_blocks(self) -> list[tuple[int, int]]:
+        """Blocks with a tile that was looked at, row-major."""
+        return planned_blocks(self.lattice, self.inside) if self.inside.size else []
+
     def blocks(self) -> list[tuple[int, int]]:
         """Blocks in which anything can show or be stopped: those with a tile that was looked at, and their
         neighbours.
         """
-        looked_at = planned_blocks(self.lattice, self.inside)
-        return sorted({near for row, col in looked_at for near in near_blocks(self.lattice, row, col)})
+        return sorted(
+            {near for row, col in self.planned_blocks() for near in near_blocks(self.lattice, row, col)}
+        )
 
     def aoi_mask(self, window: Window) -> NDArray[np.bool_] | None:
         """Make the mask (h, w) of a window: True where a pixel touches the AOI. None: there is no AOI."""

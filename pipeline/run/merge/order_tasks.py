@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.files.store.store_path import StorePath
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.write.geo_parquet import ROW_GROUP_ROWS
 from pipeline.write.instances import PART_ROWS, file_order, hilbert_keys, write_part
@@ -39,7 +39,7 @@ Bounds = tuple[float, float, float, float]
 class OrderKey:
     """Some row tables and how they are to be ordered."""
 
-    files: tuple[str, ...]
+    files: tuple[StorePath, ...]
     bounds: Bounds
     edges: tuple[int, ...] = ()
     """Lower bounds of the ranges after the first, as Hilbert keys."""
@@ -51,22 +51,20 @@ class PartKey:
     """One part file: rows [first, last) of the concatenated ranges."""
 
     part: int
-    ranges: tuple[tuple[str, int], ...]
+    ranges: tuple[tuple[StorePath, int], ...]
     """(file, rows) of every sorted range, in order."""
     first: int
     last: int
 
 
-def row_files(job: MergeJob) -> list[str]:
+def row_files(job: MergeJob) -> list[StorePath]:
     """Every table of rows, all queries."""
     return [
-        str(path)
-        for query in range(len(job.queries))
-        for path in files_in(job.table("rows", query, "x").parent)
+        path for query in range(len(job.queries)) for path in files_in(job.table("rows", query, "x").parent)
     ]
 
 
-def batches_of(files: Sequence[str], bounds: Bounds, edges: tuple[int, ...] = ()) -> list[OrderKey]:
+def batches_of(files: Sequence[StorePath], bounds: Bounds, edges: tuple[int, ...] = ()) -> list[OrderKey]:
     """Keys of counting and scattering tasks."""
     starts = range(0, len(files), FILES_PER_TASK)
     return [
@@ -79,7 +77,7 @@ def count_keys(_job: MergeJob, key: OrderKey) -> NDArray[np.int64]:
     """Count the rows in each bin of the curve, (BINS,)."""
     counts = np.zeros(BINS, dtype=np.int64)
     for file in key.files:
-        found = hilbert_keys(read_tables([Path(file)], column="bbox"), np.array(key.bounds))
+        found = hilbert_keys(read_tables([file], column="bbox"), np.array(key.bounds))
         counts += np.bincount(found.astype(np.int64) >> (KEY_BITS - BINS.bit_length() + 1), minlength=BINS)
     return counts
 
@@ -94,7 +92,7 @@ def range_edges(counts: NDArray[np.int64], range_rows: int = RANGE_ROWS) -> tupl
 
 def scatter_rows(job: MergeJob, key: OrderKey) -> None:
     """Split some row tables by range; one table per range that gets anything."""
-    rows = read_tables([Path(file) for file in key.files])
+    rows = read_tables(key.files)
     where = np.searchsorted(
         np.array(key.edges, dtype=np.int64),
         hilbert_keys(rows, np.array(key.bounds)).astype(np.int64),
@@ -107,29 +105,29 @@ def scatter_rows(job: MergeJob, key: OrderKey) -> None:
         )
 
 
-def range_folder(job: MergeJob, number: int) -> Path:
+def range_folder(job: MergeJob, number: int) -> StorePath:
     """Where the unsorted tables of one range lie."""
-    return job.run_dir.merge / "ranges" / f"{number:08d}"
+    return job.tables / "ranges" / f"{number:08d}"
 
 
 def range_keys(job: MergeJob, bounds: Bounds) -> list[OrderKey]:
     """Keys of the sorting tasks, after scattering."""
-    folder = job.run_dir.merge / "ranges"
+    folder = job.tables / "ranges"
     return [
-        OrderKey(files=tuple(str(path) for path in files_in(folder / name)), bounds=bounds, number=int(name))
+        OrderKey(files=tuple(files_in(folder / name)), bounds=bounds, number=int(name))
         for name in folders_in(folder)
     ]
 
 
-def sort_range(job: MergeJob, key: OrderKey) -> tuple[int, str, int]:
+def sort_range(job: MergeJob, key: OrderKey) -> tuple[int, StorePath, int]:
     """Sort the rows of one range; returns (number, file, rows)."""
-    rows = read_tables([Path(file) for file in key.files])
-    path = job.run_dir.merge / "sorted" / f"{key.number:08d}.arrow"
+    rows = read_tables(key.files)
+    path = job.tables / "sorted" / f"{key.number:08d}.arrow"
     write_table(path, rows.take(pa.array(file_order(rows, np.array(key.bounds)))))
-    return key.number, str(path), rows.num_rows
+    return key.number, path, rows.num_rows
 
 
-def part_keys(ranges: Sequence[tuple[int, str, int]]) -> list[PartKey]:
+def part_keys(ranges: Sequence[tuple[int, StorePath, int]]) -> list[PartKey]:
     """One key per part file; a run without rows gets one empty part."""
     ordered = tuple((file, rows) for _, file, rows in sorted(ranges))
     total = sum(rows for _, rows in ordered)
@@ -155,7 +153,7 @@ def _row_groups(key: PartKey) -> Iterator[pa.Table]:
         start += n_rows
         if first >= last:
             continue
-        pending.append(read_tables([Path(file)]).slice(first, last - first))
+        pending.append(read_tables([file]).slice(first, last - first))
         held += last - first
         while held >= ROW_GROUP_ROWS:
             whole = pa.concat_tables(pending)

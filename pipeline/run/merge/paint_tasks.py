@@ -20,6 +20,7 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
+from pipeline.files.store.zarr_adapter import Written
 from pipeline.run.merge.finished_rows import LeftOut, RowCounts, SeamDensity, publish_rows, seam_zone
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.object_scenes import ObjectScenes, scenes_under
@@ -71,6 +72,8 @@ class PaintCounts:
     rows: tuple[RowCounts, ...]
     ground: tuple[SeamDensity, ...]
     found: tuple[FoundPixels, ...]
+    files: tuple[Written, ...]
+    """The shards that were written, by their key in masks.zarr."""
     handed_on: tuple[tuple[int, int], ...]
     """(query_index, super-tile that owns the ids) of every file of pieces that was written."""
 
@@ -120,13 +123,15 @@ def paint_block(job: MergeJob, block: Block) -> PaintCounts:
         counts, homes = _write_tables(job, query, block, outcome)
         rows.append(counts)
         handed_on += [(query, home) for home in homes]
-    _write_shard(job, block, sources, [(outcome.picture, outcome.shown) for outcome in outcomes])
+    files = _write_shard(job, block, sources, [(outcome.picture, outcome.shown) for outcome in outcomes])
     found = tuple(outcome.picture.found for outcome in outcomes)
-    return PaintCounts(rows=tuple(rows), ground=ground, found=found, handed_on=tuple(handed_on))
+    return PaintCounts(rows=tuple(rows), ground=ground, found=found, files=files, handed_on=tuple(handed_on))
 
 
-def repaint_block(job: MergeJob, block: Block) -> None:
-    """Step 6 for one block: the same shard without the crossing objects that fell away."""
+def repaint_block(job: MergeJob, block: Block) -> tuple[Written, ...]:
+    """Step 6 for one block: the same shard without the crossing objects that fell away. Returns the shards
+    that were written.
+    """
     sources = [job.source(query) for query in range(len(job.queries))]
     pictures = []
     for query, source in enumerate(sources):
@@ -138,7 +143,7 @@ def repaint_block(job: MergeJob, block: Block) -> None:
         gone = np.concatenate([np.zeros(0, dtype=np.uint64), *dropped])
         picture = paint(job, source, _read_paint(job, query, block), block)
         pictures.append((picture, np.isin(picture.ids, np.setdiff1d(kept, gone))))
-    _write_shard(job, block, sources, pictures)
+    return _write_shard(job, block, sources, pictures)
 
 
 def _paint_blocks(job: MergeJob, block: Block) -> list[Block]:
@@ -319,13 +324,13 @@ def _write_shard(
     block: Block,
     sources: Sequence[RecordSource],
     pictures: Sequence[tuple[BlockPicture, NDArray[np.bool_]]],
-) -> None:
+) -> tuple[Written, ...]:
     """One shard of every array, all queries, if a tile of the block was looked at.
 
     `pictures`: the picture and (n + 1,) numbers to show, per query.
     """
     if not job.writes(*block):
-        return
+        return ()
     ids = []
     scores = []
     for picture, shown in pictures:
@@ -335,4 +340,6 @@ def _write_shard(
         )
     looked_at = [source.looked_at(*block) for source in sources]
     pixels = ShardPixels(ids=np.stack(ids), scores=np.stack(scores), looked_at=np.stack(looked_at))
-    write_shard(open_masks(job.run_dir.masks, job.lattice), *block, pixels)
+    store = open_masks(job.run_dir.masks, job.lattice, job.queries)
+    write_shard(store, *block, pixels)
+    return store.written()

@@ -8,23 +8,32 @@ It can be run again at any time and gives the same bytes. Instances, edges and g
 
 from __future__ import annotations
 
-import shutil
+import secrets
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from pipeline.errors import RecordError
+from pipeline.files.store.store_path import store_path
+from pipeline.files.store.zarr_adapter import Written
 from pipeline.run.infer.steps import RunContext
 from pipeline.run.merge import audit_tasks, dissolve_tasks, order_tasks, paint_tasks, resolve_tasks
 from pipeline.run.merge.merge_job import MergeJob, TaskRunner, run_here
+from pipeline.run.merge.model_counts import ModelCounts, model_counts
 from pipeline.run.merge.tally import Bounds, Tally, join_bounds
+from pipeline.schema.tiling import block_id
 from pipeline.stitch.join import JoinStats
 from pipeline.write.coverage import CLOUD_COLUMNS, GATE_COLUMNS, SCENE_COLUMNS, Conservation, write_coverage
-from pipeline.write.instances import InstanceMeta, remove_parts_from
-from pipeline.write.masks_zarr import create_masks, finalise, open_masks
+from pipeline.write.instances import InstanceMeta
+from pipeline.write.manifest import snapshot_name
+from pipeline.write.masks_zarr import create_masks
+from pipeline.write.records.done_records import copy_records, done_blocks
 from pipeline.write.run_dir import RunDir
 
 Note = Callable[[str], None]
@@ -34,6 +43,12 @@ Note = Callable[[str], None]
 class Published:
     """What a finished run left behind."""
 
+    run_dir: RunDir
+    """With the results of the snapshot that was written."""
+    shards: tuple[Written, ...]
+    """What was written of masks.zarr, by keys in it."""
+    models: ModelCounts
+    """What the models did, over all starts of the run."""
     conservation: Conservation
     n_instances: tuple[int, ...]
     """Per query."""
@@ -46,11 +61,15 @@ class Published:
     """Step -> seconds."""
 
 
-def publish(context: RunContext, *, note: Note, run_tasks: TaskRunner = run_here) -> Published:
+def publish(
+    context: RunContext, *, note: Note, run_tasks: TaskRunner = run_here, one_machine: bool = True
+) -> Published:
     """Merge and write everything that is derived from the block records. Raises RecordError,
     IncompleteRunError.
+
+    `one_machine`: all tasks run on this one.
     """
-    return publish_merge(merge_job(context), note=note, run_tasks=run_tasks)
+    return publish_merge(merge_job(context), note=note, run_tasks=run_tasks, one_machine=one_machine)
 
 
 def merge_job(context: RunContext) -> MergeJob:
@@ -82,7 +101,9 @@ def merge_job(context: RunContext) -> MergeJob:
     )
 
 
-def publish_merge(job: MergeJob, *, note: Note, run_tasks: TaskRunner = run_here) -> Published:
+def publish_merge(
+    job: MergeJob, *, note: Note, run_tasks: TaskRunner = run_here, one_machine: bool = True
+) -> Published:
     """Phase two on the block records of `job`. Raises RecordError, IncompleteRunError.
 
     Instances that touch the AOI and reach the smallest area are kept. Objects are never cut at the AOI: what
@@ -90,6 +111,60 @@ def publish_merge(job: MergeJob, *, note: Note, run_tasks: TaskRunner = run_here
     """
     start = time.monotonic()
     clock = _Clock()
+    with with_tables(job, one_machine=one_machine) as at_hand:
+        named = named_job(at_hand)
+        published = _publish(named, note, run_tasks, clock)
+    run_dir = replace(job, snapshot=named.snapshot).run_dir
+    return replace(published, run_dir=run_dir, elapsed_s=time.monotonic() - start, steps_s=clock.seconds)
+
+
+def named_job(job: MergeJob) -> MergeJob:
+    """Give the job the name of its snapshot: everything that its bytes follow from.
+
+    Every planned record is read and hashed. Raises RecordError for one that is damaged or foreign; what is
+    missing, the ledger says.
+    """
+    planned = [block_id(*block) for block in job.planned_blocks()]
+    found = done_blocks(job.run_dir, job.fingerprint, planned)
+    for why in found.unusable.values():
+        raise RecordError(why)
+    content = {
+        "fingerprint": job.fingerprint,
+        "records": found.done,
+        "meta": asdict(job.meta),
+        "stitch": asdict(job.stitch),
+        "mode": job.mode,
+        "min_area_m2": job.min_area_m2,
+        "aoi": None if job.aoi_grid is None else job.aoi_grid.wkb_hex,
+    }
+    return replace(job, snapshot=snapshot_name(content))
+
+
+@contextmanager
+def with_tables(job: MergeJob, *, one_machine: bool = True) -> Iterator[MergeJob]:
+    """Keep the intermediate tables of the job, and remove them at the end.
+
+    A driver that slept must not remove the tables of its successor, so their folder has a name of its own. Of
+    a run in a bucket, tables lie on this machine where one is enough, and the block records are copied to it:
+    each is asked for once.
+    """
+    if one_machine and not job.run_dir.path.is_local:
+        with tempfile.TemporaryDirectory(prefix="terraquery-merge-") as scratch:
+            copies = store_path(scratch) / "blocks"
+            copy_records(job.run_dir, copies, [block_id(*block) for block in job.planned_blocks()])
+            yield replace(job, records_dir=str(copies), tables_dir=f"{scratch}/tables")
+        return
+    folder = job.run_dir.merge / secrets.token_hex(8)
+    try:
+        yield replace(job, tables_dir=str(folder))
+    finally:
+        folder.delete_tree()
+        if folder.is_local:
+            with suppress(OSError):  # another one's tables are in it
+                folder.parent.local().rmdir()
+
+
+def _publish(job: MergeJob, note: Note, run_tasks: TaskRunner, clock: _Clock) -> Published:
     conservation = write_coverage(
         job.run_dir,
         job.lattice,
@@ -102,30 +177,28 @@ def publish_merge(job: MergeJob, *, note: Note, run_tasks: TaskRunner = run_here
     conservation.require()
     clock.lap("coverage")
     tallies = [Tally() for _ in job.queries]
-    shutil.rmtree(job.run_dir.merge, ignore_errors=True)
-    try:
-        note(f"Merging {len(job.queries)} {'query' if len(job.queries) == 1 else 'queries'}")
-        _resolve(job, run_tasks, tallies, clock)
-        n_blocks = len(job.blocks())
-        note(f"Painting {n_blocks} {'block' if n_blocks == 1 else 'blocks'}")
-        _paint(job, run_tasks, tallies, clock)
-        note("Writing instances")
-        order_rows(
-            job,
-            run_tasks,
-            n_rows=sum(tally.rows.n_rows for tally in tallies),
-            bounds=join_bounds([tally.rows.bounds for tally in tallies]),
-        )
-        clock.lap("order")
-    finally:
-        shutil.rmtree(job.run_dir.merge, ignore_errors=True)
+    note(f"Merging {len(job.queries)} {'query' if len(job.queries) == 1 else 'queries'}")
+    _resolve(job, run_tasks, tallies, clock)
+    n_blocks = len(job.blocks())
+    note(f"Painting {n_blocks} {'block' if n_blocks == 1 else 'blocks'}")
+    shards = _paint(job, run_tasks, tallies, clock)
+    note("Writing instances")
+    order_rows(
+        job,
+        run_tasks,
+        n_rows=sum(tally.rows.n_rows for tally in tallies),
+        bounds=join_bounds([tally.rows.bounds for tally in tallies]),
+    )
+    clock.lap("order")
     return Published(
+        run_dir=job.run_dir,
+        shards=shards,
+        models=model_counts(job),
         conservation=conservation,
         n_instances=tuple(tally.rows.n_objects for tally in tallies),
-        elapsed_s=time.monotonic() - start,
+        elapsed_s=0.0,
         qa={query: tally.figures() for query, tally in zip(job.queries, tallies, strict=True)},
         joined=tuple(tally.joined for tally in tallies),
-        steps_s=clock.seconds,
     )
 
 
@@ -164,11 +237,15 @@ def _audit(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally]) -> No
         tallies[query].joined = stats
 
 
-def _paint(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock: _Clock) -> None:
-    create_masks(job.run_dir.masks, job.lattice, job.queries)
+def _paint(
+    job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock: _Clock
+) -> tuple[Written, ...]:
+    laid_out = create_masks(job.run_dir.masks, job.lattice, job.queries).written()
+    shards = {file.key: file for file in laid_out}
     handed_on: Counter[dissolve_tasks.HomeKey] = Counter()
     for block in run_tasks(paint_tasks.paint_block, job, job.blocks()):
         handed_on.update(block.handed_on)
+        shards |= {file.key: file for file in block.files}
         for tally, rows, ground, found in zip(tallies, block.rows, block.ground, block.found, strict=True):
             tally.add_rows(rows)
             tally.add_ground(ground)
@@ -179,10 +256,10 @@ def _paint(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock
     ):
         tallies[query].add_rows(rows)
     clock.lap("dissolve")
-    for _ in run_tasks(paint_tasks.repaint_block, job, dissolve_tasks.repaint_keys(job)):
-        pass
-    finalise(open_masks(job.run_dir.masks, job.lattice))
+    for files in run_tasks(paint_tasks.repaint_block, job, dissolve_tasks.repaint_keys(job)):
+        shards |= {file.key: file for file in files}
     clock.lap("repaint")
+    return tuple(shards.values())
 
 
 def order_rows(job: MergeJob, run_tasks: TaskRunner, *, n_rows: int, bounds: Bounds | None) -> None:
@@ -211,7 +288,6 @@ def order_rows(job: MergeJob, run_tasks: TaskRunner, *, n_rows: int, bounds: Bou
     parts = order_tasks.part_keys(list(run_tasks(order_tasks.sort_range, job, keys)))
     written = sum(run_tasks(order_tasks.write_part_file, job, parts))
     assert written == n_rows, f"{written} rows were written, {n_rows} were made"
-    remove_parts_from(job.run_dir, len(parts))
 
 
 class _Clock:

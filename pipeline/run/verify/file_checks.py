@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import posixpath
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.files.fingerprint import fingerprint
+from pipeline.files.store.stored_files import measured, read_parquet
 from pipeline.run.verify.findings import Findings
+from pipeline.write.manifest import read_manifest
 from pipeline.write.plan_table import read_inside, write_plan
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
@@ -25,7 +26,6 @@ TRIMMINGS = ("report", "item")
 """Outputs that a run can do without: `notes` in run.json say why they could not be made."""
 
 _MULTIHASH_SHA256 = "1220"
-_CHUNK_BYTES = 1 << 20
 
 
 def check_run_json(run_dir: RunDir, info: RunInfo | ZonedInfo, found: Findings) -> None:
@@ -45,7 +45,7 @@ def check_run_json(run_dir: RunDir, info: RunInfo | ZonedInfo, found: Findings) 
                 found.add("run.json", name, "it is not there, and a run that has ended has one")
         elif not (run_dir.path / path).exists():
             found.add("run.json", name, f"{path} is named and missing")
-    leftovers = sorted(path.name for path in run_dir.path.glob("*.tmp"))
+    leftovers = [name for name in run_dir.path.children() if name.endswith(".tmp")]
     if leftovers:
         found.add("run.json", leftovers[0], f"{len(leftovers)} unfinished files in a run that has ended")
 
@@ -60,8 +60,8 @@ def check_plan(run_dir: RunDir, info: RunInfo, scratch: Path, found: Findings) -
         found.add("plan", run_dir.plan.name, str(error))
         return None
     write_plan(scratch / "plan.parquet", info.lattice, inside)
-    wanted = pq.read_table(scratch / "plan.parquet", partitioning=None).drop_columns(["scene_ids"])
-    table = pq.read_table(run_dir.plan, partitioning=None)
+    wanted = read_parquet(scratch / "plan.parquet").drop_columns(["scene_ids"])
+    table = read_parquet(run_dir.plan)
     for name, text in differing_columns(wanted, table):
         found.add("plan", f"column {name}", text)
     if "scene_ids" in table.column_names:
@@ -115,22 +115,43 @@ def check_item(run_dir: RunDir, found: Findings) -> None:
         found.add("item", run_dir.item.name, f"it is no readable STAC item: {error!r}")
         return
     for name, asset in sorted(assets.items()):
-        path = run_dir.path / str(asset.get("href", ""))
+        path = run_dir.path / posixpath.normpath(str(asset.get("href", "")))
         if not path.exists():
             found.add("item", name, f"{path.name} is missing")
             continue
-        size = asset.get("file:size")
-        checksum = asset.get("file:checksum")
-        if size is not None and path.is_file() and path.stat().st_size != size:
-            found.add("item", name, f"{path.name} has {path.stat().st_size} bytes instead of {size}")
-        elif checksum is not None and path.is_file() and _MULTIHASH_SHA256 + sha256_of(path) != checksum:
+        if "file:size" not in asset or not path.is_file():
+            continue
+        size, digest = measured(path)
+        if size != asset["file:size"]:
+            found.add("item", name, f"{path.name} has {size} bytes instead of {asset['file:size']}")
+        elif asset.get("file:checksum", _MULTIHASH_SHA256 + digest) != _MULTIHASH_SHA256 + digest:
             found.add("item", name, f"{path.name} has another content than the item pins (sha256)")
 
 
-def sha256_of(path: Path) -> str:
-    """Hash a file of any size."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+def check_manifest(run_dir: RunDir, info: RunInfo | ZonedInfo, found: Findings) -> None:
+    """Check the snapshot against its manifest: every file is there, with its size and hash, and no other."""
+    if not info.snapshot:
+        return  # written by a version that knew no snapshots
+    try:
+        manifest = read_manifest(run_dir)
+    except InputError as error:
+        found.add("manifest", run_dir.manifest.name, str(error))
+        return
+    if manifest is None:
+        found.add("manifest", run_dir.manifest.name, "it is missing")
+        return
+    if (manifest.snapshot, manifest.fingerprint) != (info.snapshot, info.fingerprint):
+        found.add("manifest", "snapshot", "it is that of another snapshot or run")
+    for name, (size, digest) in manifest.files.items():
+        try:
+            came = measured(run_dir.results / name)
+        except OSError:
+            found.add("manifest", name, "it is missing or cannot be read")
+            continue
+        if came[0] != size:
+            found.add("manifest", name, f"it has {came[0]} bytes instead of {size}")
+        elif came[1] != digest:
+            found.add("manifest", name, "it has another content than the manifest pins (sha256)")
+    there = {path.below(run_dir.results) for path in run_dir.results.entries()}
+    for name in sorted(there - {*manifest.files, run_dir.manifest.name}):
+        found.add("manifest", name, "it is in the snapshot, and the manifest does not name it")

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 
+from pipeline.files.store.store_path import StorePath
+from pipeline.files.store.stored_files import open_parquet, read_parquet
 from pipeline.run.verify.findings import Findings
 from pipeline.schema.tile_answers import TileStatus
 from pipeline.schema.tiling import tile_id
 from pipeline.stitch.supertiles import GHOST
 from pipeline.write.georeference import to_pixels
 from pipeline.write.ground_area import geodesic_area_m2
+from pipeline.write.instances import part_files
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
 
@@ -40,18 +41,10 @@ class ObjectTable:
     score: NDArray[np.float64]
 
 
-def part_files(run_dir: RunDir) -> list[Path]:
-    """List the files of instances/ in order."""
-    return sorted(run_dir.instances.glob("part-*.parquet"))
-
-
 def found_tiles(run_dir: RunDir) -> frozenset[tuple[str, int]]:
     """Read (tile_id, query_index) of the tiles in which something was found, from the ledger."""
-    table = pq.read_table(
-        run_dir.coverage,
-        columns=["tile_id", "query_index"],
-        filters=[("status", "=", TileStatus.FOUND.value)],
-        partitioning=None,
+    table = read_parquet(
+        run_dir.coverage, ["tile_id", "query_index"], filters=[("status", "=", TileStatus.FOUND.value)]
     )
     return frozenset(zip(table["tile_id"].to_pylist(), table["query_index"].to_pylist(), strict=True))
 
@@ -82,10 +75,10 @@ def check_objects(run_dir: RunDir, info: RunInfo, found: Findings) -> ObjectTabl
     return table_of
 
 
-def row_batches(paths: Sequence[Path]) -> Iterator[pa.Table]:
+def row_batches(paths: Sequence[StorePath]) -> Iterator[pa.Table]:
     """Stream the rows of Parquet files, `BATCH_ROWS` at a time."""
     for path in paths:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             for batch in file.iter_batches(batch_size=BATCH_ROWS):
                 yield pa.Table.from_batches([batch])
 

@@ -10,6 +10,7 @@ One block is in memory at a time, and the rows that reach into it.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,17 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
+from pipeline.files.store.store_path import StorePath
+from pipeline.files.store.stored_files import zarr_store
 from pipeline.run.verify.findings import Findings
-from pipeline.run.verify.object_checks import ObjectTable, part_files, pixel_shapes
+from pipeline.run.verify.object_checks import ObjectTable, pixel_shapes
 from pipeline.run.verify.record_checks import Records
 from pipeline.schema.tile_answers import SCORE_SCALE
 from pipeline.schema.tiling import Window, block_id
 from pipeline.write.georeference import to_crs_coordinates
+from pipeline.write.instances import part_files
 from pipeline.write.masks_zarr import ARRAYS, MASK_FILL
 from pipeline.write.records.record_source import RecordSource
-from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
 
 SCORE_SLACK = 0.5 + 1e-3
@@ -47,13 +50,14 @@ class RasterChecker:
     def __init__(self, records: Records, info: RunInfo, objects: ObjectTable, found: Findings) -> None:
         """`objects`: what the table holds. Raises OSError, KeyError and ValueError for rasters that cannot be
         opened."""
-        run_dir = RunDir(records.run_dir.path)
+        run_dir = records.run_dir
         self._info = info
         self._objects = objects
         self._found = found
         self._counted = np.zeros(objects.id.size, dtype=np.int64)
         self._arrays = open_arrays(run_dir.masks, info)
-        paths = [str(path) for path in part_files(run_dir)]
+        self._copies = tempfile.TemporaryDirectory(prefix="verify-")
+        paths = [_on_disk(path, self._copies.name) for path in part_files(run_dir)]
         self._rows = ds.dataset(paths, format="parquet") if paths else None
         self._sources = [
             RecordSource(records.run_dir, info.lattice, fingerprint=records.fingerprint, query_index=query)
@@ -147,9 +151,20 @@ class RasterChecker:
             )
 
 
-def open_arrays(path: Path, info: RunInfo) -> dict[str, zarr.Array]:
+def _on_disk(path: StorePath, folder: str) -> str:
+    """The path of a file of this machine: the object itself, or a copy in `folder`."""
+    if path.is_local:
+        return str(path)
+    copy = Path(folder) / path.name
+    copy.write_bytes(path.read_bytes())
+    return str(copy)
+
+
+def open_arrays(path: StorePath, info: RunInfo) -> dict[str, zarr.Array]:
     """Open the three arrays. Raises ValueError when one has another shape or type than the run's."""
-    group = zarr.open_group(store=str(path), mode="r", zarr_format=3, use_consolidated=False)
+    group = zarr.open_group(
+        store=zarr_store(path, read_only=True), mode="r", zarr_format=3, use_consolidated=False
+    )
     grid = info.lattice.grid
     wanted = (len(info.queries), grid.height, grid.width)
     arrays: dict[str, zarr.Array] = {}

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import RecordError
+from pipeline.files.store.stored_files import read_parquet
 from pipeline.run.verify.file_checks import differing_columns
 from pipeline.run.verify.findings import Findings
 from pipeline.schema.tiling import block_id
@@ -37,9 +37,7 @@ def records_of(run_dir: RunDir, info: RunInfo) -> Records:
     merged_from = info.settings.get("merged_from")
     if isinstance(merged_from, dict) and not run_dir.blocks.is_dir():
         parent = RunDir(merged_from["run"])
-        return Records(
-            run_dir=RunDir(run_dir.path, records=parent.blocks), fingerprint=merged_from["fingerprint"]
-        )
+        return Records(run_dir=run_dir.with_records(parent.blocks), fingerprint=merged_from["fingerprint"])
     return Records(run_dir=run_dir, fingerprint=info.fingerprint)
 
 
@@ -51,20 +49,20 @@ def check_records(records: Records, info: RunInfo, inside: NDArray[np.bool_], fo
     planned = [block_id(*block) for block in planned_blocks(info.lattice, inside)]
     there = {path.stem for path in record_files(records.run_dir)}
     done = done_blocks(records.run_dir, records.fingerprint, planned)
-    for name in sorted(set(planned) - done.done):
+    for name in sorted(set(planned) - set(done.done)):
         found.add("records", name, done.unusable.get(name, "the block is planned and has no record"))
     for name in sorted(there - set(planned)):
         found.add("records", name, "the record is of a block that is not planned")
-    return set(planned) == done.done
+    return len(planned) == len(done.done)
 
 
 def check_ledger(
     records: Records, info: RunInfo, inside: NDArray[np.bool_], scratch: Path, found: Findings
 ) -> None:
     """Compare coverage.parquet with the ledger that plan and records give, and its counts with run.json."""
-    path = RunDir(records.run_dir.path).coverage
+    path = records.run_dir.coverage
     try:
-        table = pq.read_table(path, partitioning=None)
+        table = read_parquet(path)
     except (OSError, pa.ArrowException) as error:
         found.add("ledger", path.name, f"it cannot be read: {error}")
         return
@@ -82,7 +80,7 @@ def check_ledger(
     except RecordError as error:
         found.add("ledger", "records", str(error))
         return
-    for name, text in differing_columns(pq.read_table(again.coverage, partitioning=None), table):
+    for name, text in differing_columns(read_parquet(again.coverage), table):
         found.add("ledger", f"column {name}", text)
     _check_counts(counted, info, found)
 

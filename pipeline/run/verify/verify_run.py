@@ -7,7 +7,8 @@
    failed.
 4. Rows of instances are sound in themselves (`object_checks`), and the rasters show them and nothing else
    (`raster_checks`).
-5. Files that the catalogue item pins have the size and the hash that it gives.
+5. The snapshot has the files that its manifest names, with their hashes, and the catalogue item pins the
+   same.
 6. A run of several zones is checked zone by zone, then what lies above them (`zoned_checks`).
 
 What cannot be checked because something before it is broken is said too. Nothing is written but to a folder
@@ -22,13 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.run.verify.file_checks import check_item, check_plan, check_run_json
+from pipeline.run.verify.file_checks import check_item, check_manifest, check_plan, check_run_json
 from pipeline.run.verify.findings import Finding, Findings
 from pipeline.run.verify.object_checks import check_objects
 from pipeline.run.verify.raster_checks import RasterChecker, all_blocks
 from pipeline.run.verify.record_checks import check_ledger, check_records, records_of
 from pipeline.run.verify.zoned_checks import check_zoned_objects, check_zoned_tables, read_zones
 from pipeline.write.run_dir import RunDir
+from pipeline.write.run_document import finished_run
 from pipeline.write.run_json import RunInfo
 from pipeline.write.zoned.zoned_json import ZonedInfo, read_any_run
 
@@ -39,6 +41,7 @@ CHECKS = {
     "ledger": "coverage.parquet follows from the records; planned = found + empty + failed",
     "objects": "ids, parts, polygons, areas, tiles of instances/",
     "rasters": "masks.zarr shows the objects and what was looked at",
+    "manifest": "every file of the snapshot has its size and hash, and there is no other",
     "item": "sizes and hashes in item.json",
 }
 """Check -> what it means, in the order in which they are made."""
@@ -67,7 +70,7 @@ def verify(path: str | Path, *, progress: Callable[[str, float], None] | None = 
     `progress` is told the name of a check and the share of it that is done. Raises InputError for what is no
     run directory.
     """
-    run_dir = RunDir(path)
+    run_dir = finished_run(path)
     if not run_dir.run_json.is_file():
         raise InputError(
             "A run directory must hold run.json",
@@ -106,6 +109,8 @@ def _check_zoned(
         check_zoned_tables(run_dir, info, zones, Path(folder), found)
     progress("objects", 0.0)
     check_zoned_objects(run_dir, info, zones, found)
+    progress("manifest", 1.0)
+    check_manifest(run_dir, info, found)
     progress("item", 1.0)
     check_item(run_dir, found)
     return not_made
@@ -143,6 +148,9 @@ class _Checks:
                 else:
                     self._skip("block records are missing or damaged", "ledger", "rasters")
             self._check_results()
+        if info.status != "running":
+            self._progress("manifest", 0.0)
+            check_manifest(self._run_dir, info, self._found)
         self._progress("item", 0.0)
         check_item(self._run_dir, self._found)
         return self._not_made

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import shapely
 
 from pipeline.errors import InputError
+from pipeline.files.store.stored_files import read_parquet
 from pipeline.run.verify.file_checks import check_run_json, differing_columns
 from pipeline.run.verify.findings import Findings
 from pipeline.run.verify.object_checks import (
@@ -24,12 +24,13 @@ from pipeline.run.verify.object_checks import (
     check_parts,
     check_polygons,
     names_of,
-    part_files,
     row_batches,
 )
 from pipeline.write.georeference import to_pixels
 from pipeline.write.ground_area import geodesic_area_m2
+from pipeline.write.instances import part_files
 from pipeline.write.run_dir import RunDir
+from pipeline.write.run_document import finished_run
 from pipeline.write.run_json import RunInfo, read_run_json
 from pipeline.write.zoned.zoned_json import ZonedInfo
 from pipeline.write.zoned.zoned_tables import (
@@ -52,7 +53,7 @@ def read_zones(run_dir: RunDir, info: ZonedInfo, found: Findings) -> Zones:
     """Read run.json of every zone, and check that it is the run that the whole names."""
     zones = {}
     for entry in info.zones:
-        zone = RunDir(run_dir.path / entry.path)
+        zone = finished_run(run_dir.path / entry.path)
         try:
             own = read_run_json(zone.run_json)
         except InputError as error:
@@ -88,11 +89,11 @@ def check_zoned_tables(
         ("ledger", again.coverage, run_dir.coverage),
     ):
         try:
-            came = pq.read_table(path, partitioning=None)
+            came = read_parquet(path)
         except (OSError, pa.ArrowException) as error:
             found.add(check, path.name, f"it cannot be read: {str(error).splitlines()[0]}")
             continue
-        for name, text in differing_columns(pq.read_table(wanted, partitioning=None), came):
+        for name, text in differing_columns(read_parquet(wanted), came):
             found.add(check, f"column {name}", text)
 
 

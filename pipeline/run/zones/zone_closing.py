@@ -8,28 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from pathlib import Path
 
-from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.files.store.store_path import StorePath
 from pipeline.run.closing import Notes
+from pipeline.run.run_times import durations, moment
 from pipeline.run.screen import Say
 from pipeline.run.summary import table
 from pipeline.run.zones.zone_objects import ZoneResult
 from pipeline.run.zones.zone_pictures import zoned_pictures
 from pipeline.run.zones.zone_publish import PublishedZones
+from pipeline.write.manifest import write_manifest
 from pipeline.write.plan_table import read_inside
 from pipeline.write.report.report_html import Html
 from pipeline.write.run_dir import RunDir
+from pipeline.write.run_document import amend, conclude, seen_version
 from pipeline.write.stac_item import footprint_lonlat
 from pipeline.write.zoned.zoned_item import write_zoned_item
-from pipeline.write.zoned.zoned_json import ZonedInfo, zoned_json_bytes
+from pipeline.write.zoned.zoned_json import ZonedInfo
 from pipeline.write.zoned.zoned_page import write_zoned_page
 from pipeline.write.zoned.zoned_pictures import picture_sections
 
 
 def close_zones(
-    root: RunDir,
     started: ZonedInfo,
     results: Sequence[ZoneResult],
     published: PublishedZones,
@@ -40,8 +40,7 @@ def close_zones(
     """Add report.html and item.json, and write run.json last; returns its content. Raises OSError when the
     disk is full.
     """
-    for path in (root.report, root.item):  # of an earlier start
-        path.unlink(missing_ok=True)
+    root = published.run_dir
     info = _closing_entry(started, results, published, timings_s)
     notes = Notes(say, root.log)
     pictures = notes.attempt("the pictures of report.html", lambda: _pictures(root, info, results, notes))
@@ -51,13 +50,11 @@ def close_zones(
             root, info, published.conservation, n_instances=published.n_instances, pictures=pictures or ()
         ),
     )
-    info = replace(info, notes=tuple(notes.texts), outputs=_outputs(root, item=True))
-    data = zoned_json_bytes(info)
-    notes.attempt("item.json", lambda: _item(root, info, results, data))
-    if not root.item.exists():
-        info = replace(info, notes=tuple(notes.texts), outputs=_outputs(root, item=False))
-        data = zoned_json_bytes(info)
-    write_bytes_atomic(root.run_json, data)
+    write_manifest(root, info.fingerprint, ())
+    item_before = seen_version(root.item)
+    info = conclude(root, replace(info, notes=tuple(notes.texts), outputs=_outputs(root)))
+    if notes.attempt("item.json", lambda: _item(root, info, results, item_before)) is None:
+        info = amend(root, replace(info, notes=tuple(notes.texts), outputs={**info.outputs, "item": None}))
     return info
 
 
@@ -67,7 +64,7 @@ def _pictures(root: RunDir, info: ZonedInfo, results: Sequence[ZoneResult], note
         return picture_sections(root, pictures, n_queries=len(info.queries), seed=seed)
 
 
-def _item(root: RunDir, info: ZonedInfo, results: Sequence[ZoneResult], run_json: bytes) -> Path:
+def _item(root: RunDir, info: ZonedInfo, results: Sequence[ZoneResult], seen: str) -> StorePath:
     footprints = [
         footprint_lonlat(each.info.lattice, read_inside(each.run_dir.plan, each.info.lattice))
         for each in results
@@ -77,7 +74,7 @@ def _item(root: RunDir, info: ZonedInfo, results: Sequence[ZoneResult], run_json
         info,
         footprints=[footprint for footprint in footprints if footprint is not None],
         scenes=[scene for each in results for scene in each.info.scenes],
-        run_json=run_json,
+        seen=seen,
     )
 
 
@@ -104,24 +101,22 @@ def _closing_entry(
         searched={} if ledger.searched is None else asdict(ledger.searched),
         qa=published.qa,
         warnings=tuple(dict.fromkeys(text for each in results for text in each.info.warnings)),
-        timings_s={name: round(seconds, 3) for name, seconds in timings_s.items()},
-        ended=datetime.now(UTC).isoformat(timespec="seconds"),
+        timings_s=durations(timings_s),
+        ended=moment(),
     )
 
 
-def _outputs(root: RunDir, *, item: bool) -> dict[str, str | None]:
+def _outputs(root: RunDir) -> dict[str, str | None]:
     paths = {
         "zones": root.zones,
         "plan": root.plan,
         "instances": root.instances,
         "coverage": root.coverage,
+        "manifest": root.manifest,
         "report": root.report,
-        "item": root.item,
     }
-    there = {name: path.exists() for name, path in paths.items()} | {"item": item}
-    return {
-        name: path.relative_to(root.path).as_posix() if there[name] else None for name, path in paths.items()
-    }
+    there = {name: path.below(root.path) if path.exists() else None for name, path in paths.items()}
+    return {**there, "item": root.item.name}
 
 
 def zoned_result_table(info: ZonedInfo, published: PublishedZones, root: RunDir) -> str:
@@ -140,8 +135,9 @@ def zoned_result_table(info: ZonedInfo, published: PublishedZones, root: RunDir)
             if figures["below_min_area_m2"]
             else ""
         )
-    rows["time"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in info.timings_s.items())
-    rows["results"] = str(root.path.absolute())
+    if info.timings_s:
+        rows["time"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in info.timings_s.items())
+    rows["results"] = str(root.path)
     if ledger.failed:
         rows["attention"] = (
             f"{ledger.failed} tiles failed; see status and error in coverage.parquet, then run again with "

@@ -16,7 +16,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +32,7 @@ from pipeline.run.config import RunConfig
 from pipeline.run.merge.publish import Published
 from pipeline.run.plan_imagery import FoundImagery, scene_rows
 from pipeline.run.prepare import PlannedRun, RunRequest, check_engines, plan_run, rehearse
+from pipeline.run.run_times import moment
 from pipeline.run.screen import Say
 from pipeline.run.sole_driver import sole_driver
 from pipeline.run.summary import closing_code, notice_box, plan_text, table
@@ -41,9 +41,10 @@ from pipeline.run.zones.zone_objects import ZoneResult
 from pipeline.run.zones.zone_plan import Zone, by_crs, zones_of
 from pipeline.run.zones.zone_publish import publish_zones
 from pipeline.write.run_dir import RunDir
+from pipeline.write.run_document import begin
 from pipeline.write.run_json import RunInfo, collect_versions
 from pipeline.write.scene_table import SceneRow
-from pipeline.write.zoned.zoned_json import ZonedInfo, ZoneEntry, write_zoned_json
+from pipeline.write.zoned.zoned_json import ZonedInfo, ZoneEntry
 from pipeline.write.zoned.zoned_tables import write_zoned_plan, write_zoned_scenes
 
 ZONE_MARK = "{zone}"
@@ -135,11 +136,11 @@ def run_zones(
     root.check(planned.parameters, new_run=request.new_run)
     if request.dry_run:
         return _rehearse(planned, root, say)
-    with sole_driver(root.path) as require_still_alone:
-        root.claim(planned.parameters, new_run=request.new_run)
-        _remove_empty(root.blocks)
-        info = start_zoned(planned)
-        write_zoned_json(root.run_json, info)
+    with sole_driver(root.path, say=say) as require_still_alone:
+        root.claim(planned.parameters, new_run=request.new_run, say=say)
+        info = begin(root, start_zoned(planned), new_run=request.new_run)
+        if request.new_run:
+            root.clear()
         write_zoned_scenes(root.scenes, planned.scenes)
         for zone, plan in _pairs(planned):
             say(f"\nzone {zone.name}\n{plan_text(plan)}")
@@ -147,7 +148,7 @@ def run_zones(
         results = [
             ZoneResult(
                 zone=zone,
-                run_dir=RunDir(plan.request.out),
+                run_dir=RunDir(plan.request.out).in_snapshot(run.info.snapshot),
                 info=run.info,
                 id_offset=entry.id_offset,
                 conservation=run.published.conservation,
@@ -165,7 +166,7 @@ def run_zones(
             "publish": time.monotonic() - done,
             "total": time.monotonic() - started,
         }
-        info = close_zones(root, info, results, published, timings_s=timings, say=say)
+        info = close_zones(info, results, published, timings_s=timings, say=say)
     say(zoned_result_table(info, published, root))
     return closing_code(info.counters, request.max_failed_share)
 
@@ -295,7 +296,7 @@ def start_zoned(planned: PlannedZones) -> ZonedInfo:
         searches=planned.plans[0].searches,
         settings={"preset": planned.request.config.preset_name},
         versions=collect_versions(),
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        started=moment(),
     )
 
 
@@ -306,7 +307,7 @@ def zones_text(planned: PlannedZones) -> str:
         rows[zone.name] = (
             f"{len(plan.plan.scenes)} scenes, {plan.plan.n_tiles} tiles, {crs_name(zone.crs_wkt)}"
         )
-    rows["result"] = f"{RunDir(planned.request.out).path.absolute()}, in {LONLAT_CRS}"
+    rows["result"] = f"{RunDir(planned.request.out).path}, in {LONLAT_CRS}"
     return table(rows)
 
 
@@ -323,9 +324,3 @@ def _rehearse(planned: PlannedZones, root: RunDir, say: Say) -> int:
 
 def _pairs(planned: PlannedZones) -> list[tuple[Zone, PlannedRun]]:
     return list(zip(planned.zones, planned.plans, strict=True))
-
-
-def _remove_empty(folder: Path) -> None:
-    """Block records lie with the zones."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()

@@ -15,13 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import rasterio.features
 import shapely
 import zarr
@@ -29,6 +27,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from pipeline.files.store.stored_files import open_parquet, read_parquet, zarr_store
 from pipeline.geo.globe import polygonal, polygons_to_lonlat
 from pipeline.grid.pixel_size import pixel_side, unit_of
 from pipeline.run.closing import Imagery
@@ -36,6 +35,7 @@ from pipeline.run.zones.zone_plan import SNAP_DEG, Zone, grown
 from pipeline.schema.tile_answers import TileStatus
 from pipeline.write.coverage import Conservation
 from pipeline.write.ground_area import EDGE_M
+from pipeline.write.instances import part_files
 from pipeline.write.masks_zarr import MASK_FILL
 from pipeline.write.records.record_source import NOT_LOOKED_AT
 from pipeline.write.run_dir import RunDir
@@ -106,7 +106,7 @@ def judged_ground(result: ZoneResult, query_index: int, near: BaseGeometry) -> B
     shapely.prepare(near)
     cores: list[NDArray[np.object_]] = []
     columns = ["query_index", "status", "reason", "tile_row", "tile_col", "valid_share", "geometry"]
-    with pq.ParquetFile(result.run_dir.coverage) as ledger:
+    with open_parquet(result.run_dir.coverage) as ledger:
         for batch in ledger.iter_batches(batch_size=BATCH_ROWS, columns=columns):
             table = pa.Table.from_batches([batch]).filter(
                 (pc.field("query_index") == query_index)
@@ -130,7 +130,7 @@ def _judged_pixels(
     """Outlines of the pixels of a core that the mask raster has as judged, in degrees."""
     lattice = result.info.lattice
     core = lattice.tile(tile_row, tile_col).core
-    mask: Any = zarr.open_group(str(result.run_dir.masks), mode="r")["mask"]
+    mask: Any = zarr.open_group(zarr_store(result.run_dir.masks, read_only=True), mode="r")["mask"]
     judged = np.asarray(mask[query_index, core.row0 : core.row1, core.col0 : core.col1]) != MASK_FILL
     place = Affine(*lattice.grid.transform) @ Affine.translation(core.col0, core.row0)
     found = rasterio.features.shapes(judged.astype(np.uint8), mask=judged, transform=place)
@@ -194,7 +194,8 @@ def split_rows(
         if not near.all():
             others = table.filter(pa.array(~near))
             far(others, _outlines(others, result))
-    empty = pq.read_schema(_parts(result)[0]).empty_table()
+    with open_parquet(part_files(result.run_dir)[0]) as part:
+        empty = part.schema_arrow.empty_table()
     return SeamRows(
         rows=pa.concat_tables([empty, *tables]).combine_chunks(),
         polygons=np.concatenate([np.zeros(0, dtype=object), *shapes]),
@@ -203,8 +204,8 @@ def split_rows(
 
 def instance_batches(result: ZoneResult) -> Iterator[pa.Table]:
     """Stream the instances of a zone, in the order of its files."""
-    for path in _parts(result):
-        with pq.ParquetFile(path) as part:
+    for path in part_files(result.run_dir):
+        with open_parquet(path) as part:
             for batch in part.iter_batches(batch_size=BATCH_ROWS):
                 if batch.num_rows:
                     yield pa.Table.from_batches([batch])
@@ -247,13 +248,8 @@ def _near(table: pa.Table, result: ZoneResult, reach: BaseGeometry) -> NDArray[n
 def _split_objects(result: ZoneResult, reach: BaseGeometry) -> set[tuple[int, int]]:
     """(query_index, instance_id) of objects in several rows of which one is near."""
     found: set[tuple[int, int]] = set()
-    for path in _parts(result):
-        table = pq.read_table(
-            path,
-            columns=["query_index", "instance_id", "bbox"],
-            filters=[("n_parts", ">", 1)],
-            partitioning=None,
-        )
+    for path in part_files(result.run_dir):
+        table = read_parquet(path, ["query_index", "instance_id", "bbox"], filters=[("n_parts", ">", 1)])
         if table.num_rows:
             near = table.filter(pa.array(_near(table, result, reach)))
             found |= set(zip(near["query_index"].to_pylist(), near["instance_id"].to_pylist(), strict=True))
@@ -265,7 +261,3 @@ def _is_one_of(table: pa.Table, objects: set[tuple[int, int]]) -> NDArray[np.boo
         return np.zeros(table.num_rows, dtype=np.bool_)
     pairs = zip(table["query_index"].to_pylist(), table["instance_id"].to_pylist(), strict=True)
     return np.array([pair in objects for pair in pairs], dtype=np.bool_)
-
-
-def _parts(result: ZoneResult) -> list[Path]:
-    return sorted(result.run_dir.instances.glob("part-*.parquet"))

@@ -12,23 +12,22 @@ The same files of the zones give the same bytes.
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from pipeline.files.store.stored_files import read_parquet
 from pipeline.options import parse_table
 from pipeline.run.merge.finished_rows import centre_bounds
 from pipeline.run.merge.merge_job import MergeJob, run_here
-from pipeline.run.merge.publish import order_rows
+from pipeline.run.merge.publish import order_rows, with_tables
 from pipeline.run.merge.tally import Bounds, join_bounds
 from pipeline.run.zones.zone_match import ZoneObjects, match_zones
 from pipeline.run.zones.zone_objects import (
@@ -47,7 +46,8 @@ from pipeline.schema.tiling import TileLattice
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.write.coverage import Conservation, SearchedArea
 from pipeline.write.geo_parquet import with_geometry
-from pipeline.write.instances import InstanceMeta
+from pipeline.write.instances import InstanceMeta, part_files
+from pipeline.write.manifest import snapshot_name
 from pipeline.write.merge_files import write_table
 from pipeline.write.run_dir import RunDir
 from pipeline.write.zoned.zoned_json import ZonedInfo
@@ -66,6 +66,9 @@ EDGE_PX = 2.0
 class PublishedZones:
     """What all zones left behind together."""
 
+    run_dir: RunDir
+    """The joint directory, with the results of the snapshot that was written."""
+
     conservation: Conservation
     n_instances: tuple[int, ...]
     """Per query."""
@@ -83,11 +86,16 @@ def publish_zones(
         )
         for each in results
     ]
+    content = {
+        "fingerprint": info.fingerprint,
+        "zones": [each.run_dir.results.name for each in results],
+        "min_area_m2": min_area_m2,
+    }
+    job = replace(_job(root, results, info), snapshot=snapshot_name(content))
     write_zoned_plan(root.plan, [(each.zone.name, each.run_dir) for each in results])
-    km2 = write_zoned_coverage(root.coverage, ledgers, n_queries=len(info.queries))
-    shutil.rmtree(root.merge, ignore_errors=True)
-    try:
-        writer = _RowWriter(_job(root, results, info), results, min_area_m2)
+    km2 = write_zoned_coverage(job.run_dir.coverage, ledgers, n_queries=len(info.queries))
+    with with_tables(job) as job:
+        writer = _RowWriter(job, results, min_area_m2)
         seam = seam_ground(results)
         judged = [
             [judged_ground(each, query_index, seam) for each in results]
@@ -100,14 +108,13 @@ def publish_zones(
             for query_index, query in enumerate(info.queries)
         }
         order_rows(writer.job, run_here, n_rows=writer.n_rows, bounds=writer.bounds)
-    finally:
-        shutil.rmtree(root.merge, ignore_errors=True)
     for query_index, query in enumerate(info.queries):
         qa[query] |= {
             "objects": writer.n_objects[query_index],
             "below_min_area_m2": writer.n_small[query_index],
         }
     return PublishedZones(
+        run_dir=job.run_dir,
         conservation=_conservation([each.conservation for each in results], km2.planned, km2.searched),
         n_instances=tuple(writer.n_objects[i] for i in range(len(info.queries))),
         qa=qa,
@@ -121,7 +128,7 @@ def _job(root: RunDir, results: Sequence[ZoneResult], info: ZonedInfo) -> MergeJ
     known = first.parameters["prompter"]["kind"] == "vector"
     return MergeJob(
         records_dir=str(root.blocks),
-        out_dir=str(root.path.absolute()),
+        out_dir=str(root.path),
         fingerprint=info.fingerprint,
         lattice=TileLattice(grid=LONLAT_GRID, tile_px=1024, halo_px=64, block_tiles=4),
         inside=np.zeros((0, 0), dtype=np.bool_),
@@ -280,9 +287,9 @@ def _is_small(table: pa.Table, least_m2: float, in_parts: set[tuple[int, int]]) 
 def _small_in_parts(result: ZoneResult, least_m2: float) -> set[tuple[int, int]]:
     """(query_index, instance_id) of objects in several rows that are below the smallest area all together."""
     total: defaultdict[tuple[int, int], float] = defaultdict(float)
-    for path in sorted(result.run_dir.instances.glob("part-*.parquet")) if least_m2 > 0 else ():
+    for path in part_files(result.run_dir) if least_m2 > 0 else ():
         columns = ["query_index", "instance_id", "area_m2"]
-        table = pq.read_table(path, columns=columns, filters=[("n_parts", ">", 1)], partitioning=None)
+        table = read_parquet(path, columns, filters=[("n_parts", ">", 1)])
         for query, number, area in zip(*(table[name].to_pylist() for name in columns), strict=True):
             total[query, number] += np.inf if area is None else area
     return {key for key, area in total.items() if area < least_m2}

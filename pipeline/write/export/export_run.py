@@ -31,6 +31,7 @@ from pipeline.schema.tiling import RunGrid
 from pipeline.write.export.geo_package import write_geo_package
 from pipeline.write.export.raster_files import LAYERS, LayerName, write_cog
 from pipeline.write.run_dir import RunDir
+from pipeline.write.run_document import finished_run
 from pipeline.write.run_json import RunInfo, read_run_json
 from pipeline.write.zoned.zoned_json import ZonedInfo, read_any_run
 from pipeline.write.zoned.zoned_tables import LONLAT_GRID
@@ -114,7 +115,7 @@ def plan_export(request: ExportRequest) -> ExportPlan:
     """
     if not (request.cog or request.gpkg):
         raise InputError("an export needs a format", came="none", remedy="add --cog, --gpkg or both")
-    run_dir = RunDir(request.run)
+    run_dir = finished_run(request.run)
     if not run_dir.run_json.is_file():
         raise InputError(
             "an export needs the directory of a run",
@@ -141,7 +142,7 @@ def plan_export(request: ExportRequest) -> ExportPlan:
         run_dir=run_dir,
         info=info,
         query_indexes=indexes,
-        out=run_dir.path / "export" if request.out is None else Path(request.out),
+        out=_export_folder(run_dir, request.out),
         rasters=tuple(rasters),
         gpkg=request.gpkg,
     )
@@ -187,6 +188,16 @@ def export_run(plan: ExportPlan, *, progress: ShowProgress) -> list[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def _export_folder(run_dir: RunDir, given: str | None) -> Path:
+    if given is not None:
+        return Path(given)
+    if not run_dir.path.is_local:
+        raise InputError(
+            "the files of an export lie on this machine", came="no --out", remedy="add --out FOLDER"
+        )
+    return run_dir.path.local() / "export"
+
+
 def _working_folder(out: Path) -> Path:
     """Make a hidden folder in `out`, and remove those of exports that were killed long ago."""
     with writing_to(out):
@@ -209,7 +220,7 @@ def _parts(run_dir: RunDir, info: RunInfo | ZonedInfo) -> list[tuple[str, RunDir
     """
     if isinstance(info, RunInfo):
         return [("", run_dir, info)]
-    zones = [(zone.name, RunDir(run_dir.path / zone.path)) for zone in info.zones]
+    zones = [(zone.name, finished_run(run_dir.path / zone.path)) for zone in info.zones]
     return [
         (f"{name}-", part, read_run_json(part.run_json)) for name, part in zones if part.run_json.is_file()
     ]

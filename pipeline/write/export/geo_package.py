@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pyogrio
 import shapely
 
 from pipeline.errors import InputError
+from pipeline.files.store.store_path import StorePath
+from pipeline.files.store.stored_files import open_parquet, row_count
 from pipeline.schema.tiling import RunGrid
+from pipeline.write.instances import part_files
 from pipeline.write.run_dir import RunDir
 
 BATCH_ROWS = 4096
@@ -40,9 +42,9 @@ def write_geo_package(
 
     `progress` is told the share that is done. Raises InputError when a table is missing or damaged.
     """
-    layers = {"instances": sorted(run_dir.instances.glob("part-*.parquet")), "coverage": [run_dir.coverage]}
+    layers = {"instances": part_files(run_dir), "coverage": [run_dir.coverage]}
     try:
-        total = max(sum(pq.read_metadata(file).num_rows for files in layers.values() for file in files), 1)
+        total = max(sum(row_count(file) for files in layers.values() for file in files), 1)
         done = 0
         for layer, files in layers.items():
             if not files:
@@ -64,21 +66,22 @@ def write_geo_package(
 def _write_layer(
     path: Path,
     layer: str,
-    files: Sequence[Path],
+    files: Sequence[StorePath],
     *,
     grid: RunGrid,
     queries: Sequence[int],
     told: Callable[[int], None],
 ) -> int:
     """Write one layer; returns the number of rows read. `told` hears how many were read so far."""
-    stored = pq.read_schema(files[0])
+    with open_parquet(files[0]) as file:
+        stored = file.schema_arrow
     schema = pa.schema([(field.name, _plain_type(field)) for field in stored if field.name != "bbox"])
     n_read = 0
 
     def batches() -> Iterator[pa.RecordBatch]:
         nonlocal n_read
         for file in files:
-            with pq.ParquetFile(file) as table:
+            with open_parquet(file) as table:
                 for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=schema.names):
                     n_read += batch.num_rows
                     chosen = batch.filter(pc.is_in(batch["query_index"], pa.array(queries, pa.int32())))

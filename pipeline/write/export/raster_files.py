@@ -23,6 +23,8 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.files.store.store_path import Place
+from pipeline.files.store.stored_files import zarr_store
 from pipeline.schema.tile_answers import SCORE_SCALE
 from pipeline.schema.tiling import RunGrid, Window
 from pipeline.write.georeference import affine_or_identity
@@ -82,7 +84,7 @@ LAYERS: Mapping[LayerName, Layer] = {
 
 
 def write_cog(
-    masks: Path,
+    masks: Place,
     path: Path,
     *,
     layer: LayerName,
@@ -139,14 +141,14 @@ def write_cog(
 
 
 def _squares(
-    masks: Path, name: str, query_index: int, grid: RunGrid
+    masks: Place, name: str, query_index: int, grid: RunGrid
 ) -> Iterator[tuple[Window, NDArray[Any], float]]:
     """Read a layer square by square, row-major; the last number is the share read so far."""
     rows = range(0, grid.height, SQUARE_PX)
     cols = range(0, grid.width, SQUARE_PX)
     remedy = "merge the run again with jobs/restitch_region.py, which writes it anew"
     try:
-        array: Any = zarr.open_group(str(masks), mode="r")[name]
+        array: Any = zarr.open_group(zarr_store(masks, read_only=True), mode="r")[name]
         for i, row0 in enumerate(rows):
             for j, col0 in enumerate(cols):
                 row1 = min(row0 + SQUARE_PX, grid.height)

@@ -1,6 +1,6 @@
 """Block records: the committed result of inference, one Parquet file per block.
 
-1. `write_block_record` writes `blocks/{block_id}.parquet` atomically, one row per (tile, query). A whole file
+1. `write_block_record` creates `blocks/{block_id}.parquet`, whole, one row per (tile, query). A whole file
    means that the block is done.
 2. Pixels are stored three times: as a label image, as the four strips of it that neighbours see too, and as
    the core's validity. So a seam is matched from two strips, and not from two tiles.
@@ -15,7 +15,6 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -24,9 +23,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.errors import RecordError
-from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.errors import MissingRecordError, RecordError
 from pipeline.files.public_text import public_text
+from pipeline.files.store.store_path import Place, StorePath, store_path
 from pipeline.schema.tile_answers import BlockRecord, Reason, TileRecord, TileStatus
 from pipeline.schema.tiling import TileLattice, TileSpec, Window, tile_id
 from pipeline.write.records.label_codec import decode_bits, decode_labels, encode_bits, encode_labels
@@ -40,7 +39,7 @@ from pipeline.write.records.record_columns import (
     tile_records,
     tile_specs,
 )
-from pipeline.write.records.record_seal import SEAL_METADATA, require_sealed, seal
+from pipeline.write.records.record_seal import SEAL_METADATA, require_sealed, seal, seal_of
 from pipeline.write.records.scene_columns import scene_columns, scene_pixels
 from pipeline.write.run_dir import RunDir
 
@@ -75,7 +74,6 @@ class BlockSummaries:
     tiles: tuple[TileRecord, ...]
     """The rows. `labels` is None in all of them, also where something was found."""
     n_embeddings: int
-    elapsed_s: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,14 +119,32 @@ def seam_window(lattice: TileLattice, tile: TileSpec, side: Side) -> Window | No
     return tile.read.intersect(lattice.tile(row, col).read)
 
 
-def write_block_record(run_dir: RunDir, record: BlockRecord, *, lattice: TileLattice) -> Path:
-    """Commit one block: encode, then write `run_dir.block(record.block_id)` atomically, over an older file.
+def write_block_record(
+    run_dir: RunDir, record: BlockRecord, *, lattice: TileLattice, replaced: str = ""
+) -> StorePath:
+    """Commit one block: encode, then create `run_dir.block(record.block_id)`; returns the path.
 
-    Raises ValueError when the record contradicts itself: a tile of another lattice, labels of another shape,
-    a repeated (tile, query), or a tile without validity.
+    A record is written once. Of several writers the first wins, and what the others have is discarded.
+    One that is damaged or of another run is written over, and so is the one whose seal is `replaced`: the run
+    does it again. Raises ValueError when the record contradicts itself: a tile of another lattice, labels of
+    another shape, a repeated (tile, query), or a tile without validity.
     """
     _require_consistent(record, lattice)
-    return write_bytes_atomic(run_dir.block(record.block_id), record_to_bytes(record, lattice=lattice))
+    path = run_dir.block(record.block_id)
+    data = record_to_bytes(record, lattice=lattice)
+    while path.create(data) is None:
+        try:
+            stored = path.read_stored()
+        except FileNotFoundError:
+            continue
+        try:
+            if check_bytes(stored.data, path, record.fingerprint) != replaced:
+                return path
+        except RecordError:
+            pass
+        if path.swap(data, stored.version) is not None:
+            break
+    return path
 
 
 def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
@@ -177,7 +193,7 @@ def record_to_bytes(record: BlockRecord, *, lattice: TileLattice) -> bytes:
     return _to_parquet(table.replace_schema_metadata(_metadata(record)))
 
 
-def read_block_record(path: Path, fingerprint: str) -> BlockRecord:
+def read_block_record(path: Place, fingerprint: str) -> BlockRecord:
     """Read the whole record. Raises RecordError for a missing, damaged, foreign or older file."""
     with _open(path, fingerprint) as (file, metadata):
         table = file.read()
@@ -192,11 +208,10 @@ def read_block_record(path: Path, fingerprint: str) -> BlockRecord:
             valid={name: decode_bits(blob) for name, blob in zip(ids, bits, strict=True) if blob is not None},
             scenes={tile_id(*place): scenes for place, scenes in scene_pixels(table).items()},
             n_embeddings=int(metadata["n_embeddings"]),
-            elapsed_s=float(metadata["elapsed_s"]),
         )
 
 
-def read_summaries(path: Path, fingerprint: str) -> BlockSummaries:
+def read_summaries(path: Place, fingerprint: str) -> BlockSummaries:
     """Read statuses, prompts and fragments, no pixels. Raises RecordError as `read_block_record`."""
     with _open(path, fingerprint) as (file, metadata):
         table = file.read(columns=list(_SUMMARY))
@@ -204,11 +219,10 @@ def read_summaries(path: Path, fingerprint: str) -> BlockSummaries:
             block_id=metadata["block_id"],
             tiles=tile_records(table, labels=[None] * table.num_rows),
             n_embeddings=int(metadata["n_embeddings"]),
-            elapsed_s=float(metadata["elapsed_s"]),
         )
 
 
-def read_counts(path: Path, fingerprint: str) -> BlockCounts:
+def read_counts(path: Place, fingerprint: str) -> BlockCounts:
     """Read statuses and counts, without the content of lists. Raises RecordError as `read_block_record`."""
     lists = ("reply", "rationale", "prompts", "features", "fragments")
     plain = [*(name for name in _SUMMARY if name not in lists), "scene_numbers"]
@@ -241,13 +255,13 @@ def read_counts(path: Path, fingerprint: str) -> BlockCounts:
     return BlockCounts(block_id=metadata["block_id"], tiles=tiles, n_embeddings=int(metadata["n_embeddings"]))
 
 
-def read_columns(path: Path, fingerprint: str, *, columns: Sequence[str]) -> pa.Table:
+def read_columns(path: Place, fingerprint: str, *, columns: Sequence[str]) -> pa.Table:
     """Read some columns of a record as they are stored. Raises RecordError as `read_block_record`."""
     with _open(path, fingerprint) as (file, _):
         return file.read(columns=list(columns))
 
 
-def read_label_blobs(path: Path, fingerprint: str, *, query_index: int) -> dict[tuple[int, int], bytes]:
+def read_label_blobs(path: Place, fingerprint: str, *, query_index: int) -> dict[tuple[int, int], bytes]:
     """Read (tile_row, tile_col) -> label image for `decode_labels`, where this query found something."""
     table = read_columns(path, fingerprint, columns=["tile_row", "tile_col", "query_index", "labels"])
     rows, cols, queries, blobs = (table[name].to_pylist() for name in table.column_names)
@@ -258,34 +272,55 @@ def read_label_blobs(path: Path, fingerprint: str, *, query_index: int) -> dict[
     }
 
 
-def read_valid_blobs(path: Path, fingerprint: str) -> dict[tuple[int, int], bytes]:
+def read_valid_blobs(path: Place, fingerprint: str) -> dict[tuple[int, int], bytes]:
     """Read (tile_row, tile_col) -> encoded validity (`decode_bits`) of the tile's core, True = imagery."""
     table = read_columns(path, fingerprint, columns=["tile_row", "tile_col", "valid"])
     rows, cols, blobs = (table[name].to_pylist() for name in table.column_names)
     return {(r, c): blob for r, c, blob in zip(rows, cols, blobs, strict=True) if blob is not None}
 
 
-def check_record(path: Path, fingerprint: str) -> None:
-    """Check that a file is a whole record of this run. Raises RecordError as `read_block_record`."""
-    with _open(path, fingerprint):
-        pass
+def check_record(path: Place, fingerprint: str) -> str:
+    """Check that a file is a whole record of this run; returns its seal. Raises RecordError as
+    `read_block_record`.
+    """
+    with _open(path, fingerprint) as (file, _):
+        return seal_of(file.metadata.metadata)
+
+
+def check_bytes(data: bytes, path: StorePath, fingerprint: str) -> str:
+    """Check bytes as `check_record` checks a file; `path`: where they were read."""
+    with _parsed(data, path, fingerprint) as (file, _):
+        return seal_of(file.metadata.metadata)
 
 
 @contextmanager
-def _open(path: Path, fingerprint: str) -> Iterator[tuple[pq.ParquetFile, dict[str, str]]]:
+def _open(place: Place, fingerprint: str) -> Iterator[tuple[pq.ParquetFile, dict[str, str]]]:
     """Open a record and check seal and metadata. Whatever goes wrong in the body becomes a RecordError."""
+    path = store_path(place)
     try:
         data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise MissingRecordError(f"block record {path} is missing. To fix: {_AGAIN}") from error
+    except OSError as error:
+        raise RecordError(f"block record {path} is damaged ({error}). To fix: {_AGAIN}") from error
+    with _parsed(data, path, fingerprint) as parsed:
+        yield parsed
+
+
+@contextmanager
+def _parsed(
+    data: bytes, path: StorePath, fingerprint: str
+) -> Iterator[tuple[pq.ParquetFile, dict[str, str]]]:
+    """Parse a record and check seal and metadata, as `_open`."""
+    try:
         require_sealed(data)
         with pq.ParquetFile(pa.BufferReader(data)) as file:
             yield file, _checked_metadata(path, file, fingerprint)
-    except FileNotFoundError as error:
-        raise RecordError(f"block record {path} is missing. To fix: {_AGAIN}") from error
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
         raise RecordError(f"block record {path} is damaged ({error}). To fix: {_AGAIN}") from error
 
 
-def _checked_metadata(path: Path, file: pq.ParquetFile, fingerprint: str) -> dict[str, str]:
+def _checked_metadata(path: StorePath, file: pq.ParquetFile, fingerprint: str) -> dict[str, str]:
     stored = file.metadata.metadata or {}
     found = {
         key.removeprefix(_PREFIX).decode(): value.decode()
@@ -316,7 +351,6 @@ def _metadata(record: BlockRecord) -> dict[bytes, bytes]:
         "block_id": record.block_id,
         "n_rows": str(len(record.tiles)),
         "n_embeddings": str(record.n_embeddings),
-        "elapsed_s": repr(float(record.elapsed_s)),
     }
     return {_PREFIX + key.encode(): value.encode() for key, value in values.items()}
 

@@ -9,32 +9,46 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from pipeline.errors import RecordError
+from pipeline.errors import MissingRecordError, RecordError
+from pipeline.files.store.store_path import StorePath
 from pipeline.write.records.block_records import check_record
 from pipeline.write.run_dir import RunDir
 
 _CHECKING_THREADS = 4
 """Records that `done_blocks` reads and hashes at once; neither holds up the other threads."""
 
-_NAME = re.compile(r"b\d{5,}_\d{5,}")  # schema.block_id
+_NAME = re.compile(r"b\d{5,}_\d{5,}\.parquet")  # schema.block_id
 
 
 @dataclass(frozen=True, kw_only=True)
 class DoneBlocks:
     """What `done_blocks` found in a run directory."""
 
-    done: frozenset[str]
-    """block_id of every record that is whole and of this run."""
+    done: Mapping[str, str]
+    """block_id -> seal of every record that is whole and of this run."""
     unusable: Mapping[str, str]
     """block_id -> why its file does not count as done; the block is planned again and its file replaced."""
 
 
-def record_files(run_dir: RunDir) -> list[Path]:
+def record_files(run_dir: RunDir) -> list[StorePath]:
     """List the files that are named like block records, in order; a copy or note beside them is no record."""
-    return [path for path in sorted(run_dir.blocks.glob("b*.parquet")) if _NAME.fullmatch(path.stem)]
+    names = run_dir.blocks.children()
+    return [run_dir.blocks / name for name in names if _NAME.fullmatch(name)]
+
+
+def copy_records(run_dir: RunDir, target: StorePath, block_ids: Sequence[str]) -> None:
+    """Copy the records of these blocks into another folder; those that are missing stay missing."""
+
+    def copy(name: str) -> None:
+        with suppress(FileNotFoundError):
+            (target / f"{name}.parquet").write_bytes(run_dir.block(name).read_bytes())
+
+    with ThreadPoolExecutor(_CHECKING_THREADS) as pool:
+        for _ in pool.map(copy, block_ids):
+            pass
 
 
 def done_blocks(run_dir: RunDir, fingerprint: str, block_ids: Sequence[str]) -> DoneBlocks:
@@ -44,17 +58,21 @@ def done_blocks(run_dir: RunDir, fingerprint: str, block_ids: Sequence[str]) -> 
     folder count for nothing.
     """
 
-    def why_not(name: str) -> str | None:
-        try:
-            check_record(run_dir.block(name), fingerprint)
-        except RecordError as error:
-            return str(error)
-        return None
+    done: dict[str, str] = {}
+    unusable: dict[str, str] = {}
 
-    there = [name for name in block_ids if run_dir.block(name).exists()]
+    def look(name: str) -> None:
+        try:
+            done[name] = check_record(run_dir.block(name), fingerprint)
+        except MissingRecordError:
+            pass
+        except RecordError as error:
+            unusable[name] = str(error)
+
     with ThreadPoolExecutor(_CHECKING_THREADS) as pool:
-        found = dict(zip(there, pool.map(why_not, there), strict=True))
+        for _ in pool.map(look, block_ids):
+            pass
     return DoneBlocks(
-        done=frozenset(name for name, why in found.items() if why is None),
-        unusable={name: why for name, why in found.items() if why is not None},
+        done={name: done[name] for name in block_ids if name in done},
+        unusable={name: unusable[name] for name in block_ids if name in unusable},
     )

@@ -30,6 +30,11 @@ def seal(data: bytes) -> bytes:
     return data[:at] + hashlib.sha256(data).hexdigest().encode() + data[at + len(_ZEROS) :]
 
 
+def seal_of(metadata: Mapping[bytes, bytes]) -> str:
+    """Read the hash from the key-value metadata of a sealed file."""
+    return metadata[_KEY].decode()
+
+
 def require_sealed(data: bytes) -> None:
     """Check a whole file against the hash in it. Raises ValueError when it has none or does not match it."""
     at = data.rfind(_MARK)

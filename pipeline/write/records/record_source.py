@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from enum import IntEnum
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.errors import RecordError
+from pipeline.errors import MissingRecordError, RecordError
+from pipeline.files.store.store_path import StorePath
 from pipeline.schema.imagery import ScenePixels
 from pipeline.schema.tile_answers import Reason, TileStatus
 from pipeline.schema.tiling import TileLattice, TileSpec, block_id
@@ -100,10 +100,11 @@ class RecordSource:
         """
         names = ["tile_row", "tile_col", *FRAGMENT.names]
         path = self._path(block_row, block_col)
-        if not path.exists():
-            return {name: np.zeros(0, dtype=np.int64) for name in names}
         columns = ["tile_row", "tile_col", *_WINDOWS, "query_index", "status", "fragments"]
-        table = read_columns(path, self._fingerprint, columns=columns)
+        try:
+            table = read_columns(path, self._fingerprint, columns=columns)
+        except MissingRecordError:
+            return {name: np.zeros(0, dtype=np.int64) for name in names}
         self._require_lattice(table, path)
         mine = (pc.field("query_index") == self.query_index) & (pc.field("status") == TileStatus.FOUND.value)
         table = table.filter(mine).combine_chunks()
@@ -122,7 +123,7 @@ class RecordSource:
             },
         }
 
-    def _require_lattice(self, table: pa.Table, path: Path) -> None:
+    def _require_lattice(self, table: pa.Table, path: StorePath) -> None:
         columns = [table[name].to_pylist() for name in ("tile_row", "tile_col", *_WINDOWS)]
         for row, col, *edges in zip(*columns, strict=True):
             inside = row < self.lattice.n_tile_rows and col < self.lattice.n_tile_cols
@@ -190,10 +191,11 @@ class RecordSource:
     def scenes(self, block_row: int, block_col: int) -> ScenePixels:
         """Which scene gave each valid pixel of the block's core window, whatever the query."""
         path = self._path(block_row, block_col)
-        if not path.exists():
-            return ScenePixels()
         columns = ["tile_row", "tile_col", *(name for name, _ in SCENE_COLUMNS)]
-        table = read_columns(path, self._fingerprint, columns=columns)
+        try:
+            table = read_columns(path, self._fingerprint, columns=columns)
+        except MissingRecordError:
+            return ScenePixels()
         tiles = self._decoded(scene_pixels, table, (block_row, block_col))
         numbers = np.unique([number for scenes in tiles.values() for number in scenes.numbers]).astype(int)
         if len(numbers) < 2:
@@ -221,10 +223,11 @@ class RecordSource:
 
     def _read_fates(self, block_row: int, block_col: int) -> dict[tuple[int, int], RasterFate]:
         path = self._path(block_row, block_col)
-        if not path.exists():
-            return {}
         columns = ["tile_row", "tile_col", "query_index", "status", "reason"]
-        table = read_columns(path, self._fingerprint, columns=columns)
+        try:
+            table = read_columns(path, self._fingerprint, columns=columns)
+        except MissingRecordError:
+            return {}
         rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
         return {
             (r, c): _fate(TileStatus(status), Reason(reason))
@@ -253,7 +256,7 @@ class RecordSource:
     def _read_valid(self, block_row: int, block_col: int) -> dict[tuple[int, int], bytes]:
         return read_valid_blobs(self._path(block_row, block_col), self._fingerprint)
 
-    def _path(self, block_row: int, block_col: int) -> Path:
+    def _path(self, block_row: int, block_col: int) -> StorePath:
         return self._run_dir.block(block_id(block_row, block_col))
 
 

@@ -11,15 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
 from pipeline.files.hrefs import public_href
 from pipeline.files.public_text import cut
+from pipeline.files.store.store_path import StorePath
 from pipeline.schema.tile_answers import Reason, TileStatus
 from pipeline.schema.tiling import TileLattice
 from pipeline.write.coverage import Conservation
@@ -69,7 +68,7 @@ class ReportInputs:
     read_rgb: ReadRgb | None = None
 
 
-def write_report(run_dir: RunDir, inputs: ReportInputs) -> Path:
+def write_report(run_dir: RunDir, inputs: ReportInputs) -> StorePath:
     """Write report.html from instances/, coverage.parquet and block records, which must be complete.
 
     Memory does not grow with the number of objects (`report_objects`) and by a byte per tile (`report_data`).
@@ -94,7 +93,7 @@ def write_report(run_dir: RunDir, inputs: ReportInputs) -> Path:
         tag("style", raw(STYLE)),
     )
     document = "<!doctype html>\n" + tag("html", head, tag("body", tag("main", *sections)), lang="en")
-    return write_bytes_atomic(run_dir.report, document.encode("utf-8", "replace"))
+    return run_dir.report.write_bytes(document.encode("utf-8", "replace"))
 
 
 class _Page:
@@ -201,9 +200,6 @@ class _Page:
             *((role, _model_text(model)) for role, model in info.models.items()),
             *((key.replace("_", " "), f"{value:,}") for key, value in info.counters.items()),
             *((f'masks of "{query}"', text) for query in info.queries if (text := kept_text(info, query))),
-            *((f"time, {key.replace('_', ' ')}", f"{value:,.1f} s") for key, value in info.timings_s.items()),
-            ("started", info.started),
-            ("ended", info.ended),
             ("fingerprint", tag("code", info.fingerprint)),
         ]
         folded = [_folded("Parameters", canonical(info.parameters)), _folded("Versions", dict(info.versions))]

@@ -11,18 +11,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
 from pipeline.errors import RecordError
+from pipeline.files.store.store_path import StorePath
+from pipeline.files.store.stored_files import open_parquet
 from pipeline.schema.tile_answers import Reason, TileStatus
 from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.write.georeference import projjson_of, to_pixels
@@ -278,9 +278,10 @@ def _equal(column: pa.Array | pa.ChunkedArray, text: str) -> NDArray[np.bool_]:
     return np.asarray(pc.equal(column, text).to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
-def _mover(path: Path, grid: RunGrid) -> Transformer | None:
+def _mover(path: StorePath, grid: RunGrid) -> Transformer | None:
     """What moves geometries of a file to the CRS of the grid. None: they are there."""
-    geo = (pq.read_metadata(path).metadata or {}).get(b"geo")
+    with open_parquet(path) as file:
+        geo = (file.metadata.metadata or {}).get(b"geo")
     own = None if geo is None else json.loads(geo)["columns"]["geometry"]["crs"]
     if own is None or grid.crs_wkt is None or own == projjson_of(grid):
         return None

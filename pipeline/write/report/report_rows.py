@@ -9,7 +9,7 @@ unpacked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.files.store.store_path import StorePath
+from pipeline.files.store.stored_files import open_parquet
 from pipeline.write.geo_parquet import ROW_GROUP_ROWS
+from pipeline.write.instances import part_files
 from pipeline.write.run_dir import RunDir
 
 WIDE_ROWS = 1024
@@ -27,10 +30,10 @@ _READ_BYTES = 1 << 20
 """Bytes of a column that are fetched at once."""
 
 
-def instance_files(run_dir: RunDir) -> list[Path]:
+def instance_files(run_dir: RunDir) -> list[StorePath]:
     """List the part files in their order. Raises InputError when there is none: a run without objects has one
     empty part."""
-    files = sorted(run_dir.instances.glob("part-*.parquet"))
+    files = part_files(run_dir)
     if not files:
         remedy = "let the run finish, or merge its block records again"
         raise InputError(
@@ -41,7 +44,9 @@ def instance_files(run_dir: RunDir) -> list[Path]:
     return files
 
 
-def batches(path: Path, columns: Sequence[str], *, coded: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+def batches(
+    path: StorePath, columns: Sequence[str], *, coded: Sequence[str] = ()
+) -> Iterator[pa.RecordBatch]:
     """Read some columns of a file in batches of at most ROW_GROUP_ROWS rows, in order. `coded` ones arrive as
     dictionary codes."""
     with _opened(path, coded) as file:
@@ -49,7 +54,7 @@ def batches(path: Path, columns: Sequence[str], *, coded: Sequence[str] = ()) ->
 
 
 def rows_where(
-    path: Path,
+    path: StorePath,
     wanted: Callable[[pa.Table], NDArray[np.bool_]],
     *,
     by: Sequence[str],
@@ -75,6 +80,6 @@ def rows_where(
                     yield batch.filter(pa.array(here))
 
 
-def _opened(path: Path, coded: Sequence[str]) -> pq.ParquetFile:
+def _opened(path: StorePath, coded: Sequence[str]) -> AbstractContextManager[pq.ParquetFile]:
     # the whole footer's columns would otherwise be fetched ahead, geometry included
-    return pq.ParquetFile(path, read_dictionary=list(coded), buffer_size=_READ_BYTES, pre_buffer=False)
+    return open_parquet(path, read_dictionary=list(coded), buffer_size=_READ_BYTES, pre_buffer=False)

@@ -7,18 +7,18 @@ Geometry, times and scenes are those of all zones together (`stac_item`). Each z
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pystac
 import shapely
 
-from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
 from pipeline.files.hrefs import link_href
 from pipeline.files.public_text import public_json
+from pipeline.files.store.store_path import StorePath
 from pipeline.geo.globe import narrowest_bbox, polygonal
 from pipeline.schema.imagery import Scene
 from pipeline.write.run_dir import RunDir
+from pipeline.write.run_document import write_unless_newer
 from pipeline.write.run_json import finite
 from pipeline.write.stac_item import EXTENSIONS, item_assets, item_times
 from pipeline.write.zoned.zoned_json import ZonedInfo
@@ -30,8 +30,8 @@ def write_zoned_item(
     *,
     footprints: Sequence[Mapping[str, object]],
     scenes: Sequence[Scene],
-    run_json: bytes,
-) -> Path:
+    seen: str,
+) -> StorePath:
     """Write item.json when the other files are there. `footprints`: of the zones, GeoJSON in lon/lat."""
     shapes = [shapely.geometry.shape(footprint) for footprint in footprints]
     whole = polygonal(shapely.union_all(shapes)) if shapes else None
@@ -56,7 +56,7 @@ def write_zoned_item(
         },
         stac_extensions=list(EXTENSIONS),
     )
-    for key, asset in item_assets(root, run_json).items():
+    for key, asset in item_assets(root).items():
         item.add_asset(key, asset)
     for zone in info.zones:
         item.add_link(
@@ -71,4 +71,4 @@ def write_zoned_item(
         item.add_link(pystac.Link(rel="derived_from", target=link_href(scene.href), title=scene.scene_id))
     document = finite(item.to_dict(include_self_link=False, transform_hrefs=False))
     text = public_json(document)
-    return write_bytes_atomic(root.item, (text + "\n").encode())
+    return write_unless_newer(root.item, (text + "\n").encode(), seen)

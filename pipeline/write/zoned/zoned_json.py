@@ -8,14 +8,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fingerprint import canonical
 from pipeline.files.public_text import public_json, public_text
-from pipeline.write.run_json import RUN_JSON_VERSION, RunInfo, RunStatus, finite, read_run_json
+from pipeline.files.store.store_path import Place, StorePath, store_path
+from pipeline.write.run_json import (
+    REMEDY,
+    RUN_JSON_VERSION,
+    RunInfo,
+    RunStatus,
+    finite,
+    read_run_json,
+    run_json_of,
+)
 
 MASKS_NOTE = (
     "rasters stay with their zones, in each zone's own pixels: zones/*/masks.zarr. The columns zones and "
@@ -71,6 +78,10 @@ class ZonedInfo:
     notes: tuple[str, ...] = ()
     outputs: Mapping[str, str | None] = field(default_factory=dict)
     masks: str = MASKS_NOTE
+    snapshot: str = ""
+    """As in an ordinary run."""
+    earlier: tuple[str, ...] = ()
+    at_work: str = ""
     started: str = ""
     ended: str = ""
 
@@ -88,28 +99,37 @@ def zoned_json_bytes(info: ZonedInfo) -> bytes:
     return (public_json(whole) + "\n").encode()
 
 
-def write_zoned_json(path: Path, info: ZonedInfo) -> Path:
+def write_zoned_json(path: Place, info: ZonedInfo) -> StorePath:
     """Write `zoned_json_bytes` atomically."""
-    return write_bytes_atomic(path, zoned_json_bytes(info))
+    return store_path(path).write_bytes(zoned_json_bytes(info))
 
 
-def read_any_run(path: Path) -> RunInfo | ZonedInfo:
+def read_any_run(path: StorePath) -> RunInfo | ZonedInfo:
     """Read run.json of a run of one grid or of several zones. Raises InputError as `read_run_json` does."""
     try:
-        document = json.loads(path.read_text())
+        data = path.read_bytes()
+    except OSError:
+        return read_run_json(path)
+    return any_run_of(data, path)
+
+
+def any_run_of(data: bytes, path: StorePath) -> RunInfo | ZonedInfo:
+    """Parse run.json of either kind. `path`: where it was. Raises InputError as `read_run_json` does."""
+    try:
+        document = json.loads(data)
         zoned = isinstance(document, dict) and isinstance(document.get("zones"), list)
-    except (OSError, ValueError):
+    except ValueError:
         zoned = False
     if not zoned:
-        return read_run_json(path)
+        return run_json_of(data, path)
     found = document.pop("run_json_version", None)
-    remedy = "use another --out, or delete this directory if its content is not needed"
+    remedy = REMEDY
     if found != RUN_JSON_VERSION:
         raise InputError(
             f"{path} must have run_json_version {RUN_JSON_VERSION}", came=str(found), remedy=remedy
         )
     try:
-        for name in ("queries", "searches", "warnings", "notes"):
+        for name in ("queries", "searches", "warnings", "notes", "earlier"):
             document[name] = tuple(document.get(name, ()))
         document["zones"] = tuple(ZoneEntry(**entry) for entry in document["zones"])
         return ZonedInfo(**document)

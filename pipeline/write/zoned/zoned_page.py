@@ -6,9 +6,8 @@ Pictures are made by `zoned_pictures`. Failures are on the zones' own pages, whi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.files.store.store_path import StorePath
 from pipeline.write.coverage import Conservation
 from pipeline.write.report.report_html import Html, raw, table, tag
 from pipeline.write.report.report_images import query_colour
@@ -25,7 +24,7 @@ def write_zoned_page(
     *,
     n_instances: Sequence[int],
     pictures: Sequence[Html] = (),
-) -> Path:
+) -> StorePath:
     """Write report.html. `n_instances`: per query; `pictures`: sections that are shown first."""
     head = tag(
         "head",
@@ -44,7 +43,7 @@ def write_zoned_page(
         _facts(info),
     ]
     page = tag("html", head, tag("body", tag("main", *sections)), lang="en")
-    return write_bytes_atomic(root.report, ("<!doctype html>\n" + page).encode("utf-8", "replace"))
+    return root.report.write_bytes(("<!doctype html>\n" + page).encode("utf-8", "replace"))
 
 
 def _header(info: ZonedInfo, conservation: Conservation, n_instances: Sequence[int]) -> Html:
@@ -128,9 +127,6 @@ def _facts(info: ZonedInfo) -> Html:
         ("CRS", info.crs),
         ("rasters", info.masks),
         *((key.replace("_", " "), f"{value:,}") for key, value in info.counters.items()),
-        *((f"time, {key}", f"{value:,.1f} s") for key, value in info.timings_s.items()),
-        ("started", info.started),
-        ("ended", info.ended),
         ("fingerprint", tag("code", info.fingerprint)),
     ]
     return tag("section", tag("h2", "Run"), table(("", ""), rows, class_="facts"))

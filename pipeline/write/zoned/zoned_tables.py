@@ -12,17 +12,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
+from pipeline.files.store.store_path import Place
+from pipeline.files.store.stored_files import open_parquet
 from pipeline.geo.globe import LONLAT_CRS, polygons_to_lonlat
 from pipeline.schema.tile_answers import Reason
 from pipeline.schema.tiling import RunGrid
@@ -64,7 +64,7 @@ class OwnedLedger:
     crs_wkt: str
 
 
-def write_zoned_plan(path: Path, zones: Sequence[tuple[str, RunDir]]) -> int:
+def write_zoned_plan(path: Place, zones: Sequence[tuple[str, RunDir]]) -> int:
     """Write the plan of all zones, from their (name, directory); returns the number of rows."""
     files = [run_dir.plan for _, run_dir in zones]
     schema = zoned_schema(files)
@@ -77,7 +77,7 @@ def write_zoned_plan(path: Path, zones: Sequence[tuple[str, RunDir]]) -> int:
     return write_geo_parquet(path, tables(), schema=schema, grid=LONLAT_GRID)
 
 
-def write_zoned_scenes(path: Path, rows: Sequence[tuple[str | None, SceneRow]]) -> int:
+def write_zoned_scenes(path: Place, rows: Sequence[tuple[str | None, SceneRow]]) -> int:
     """Write the scenes of all zones, from their (zone, row); returns the number of rows. None: no zone looks
     at it.
     """
@@ -96,7 +96,7 @@ class OwnedKm2:
     """Of these, what was judged, per query."""
 
 
-def write_zoned_coverage(path: Path, zones: Sequence[OwnedLedger], *, n_queries: int) -> OwnedKm2:
+def write_zoned_coverage(path: Place, zones: Sequence[OwnedLedger], *, n_queries: int) -> OwnedKm2:
     """Write the ledger of all zones; returns the ground that they own of it.
 
     The area of a core is that of its zone's ledger. What is owned of it is told by its outline.
@@ -127,15 +127,17 @@ def write_zoned_coverage(path: Path, zones: Sequence[OwnedLedger], *, n_queries:
     return OwnedKm2(planned=planned, searched=tuple(searched.tolist()))
 
 
-def zoned_schema(files: Sequence[Path]) -> pa.Schema:
+def zoned_schema(files: Sequence[Place]) -> pa.Schema:
     """Attribute columns of the joint table: the zone, then what the zones' files have."""
-    fields = [field for field in pq.read_schema(files[0]) if field.name not in ("bbox", "geometry")]
+    with open_parquet(files[0]) as file:
+        fields = [field for field in file.schema_arrow if field.name not in ("bbox", "geometry")]
     return pa.schema([ZONE, *(pa.field(field.name, field.type) for field in fields)])
 
 
-def crs_of_file(path: Path) -> str:
+def crs_of_file(path: Place) -> str:
     """Read the CRS (WKT) of a GeoParquet file."""
-    geo = json.loads(pq.read_metadata(path).metadata[b"geo"])
+    with open_parquet(path) as file:
+        geo = json.loads(file.metadata.metadata[b"geo"])
     return str(CRS.from_json_dict(geo["columns"]["geometry"]["crs"]).to_wkt(version="WKT2_2019"))
 
 
@@ -158,8 +160,8 @@ def _owned_share(cores: Geometries, owned: BaseGeometry) -> NDArray[np.float64]:
     return share
 
 
-def _batches(file: Path) -> Iterator[pa.Table]:
-    with pq.ParquetFile(file) as parquet:
+def _batches(file: Place) -> Iterator[pa.Table]:
+    with open_parquet(file) as parquet:
         for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
             if batch.num_rows:
                 yield pa.Table.from_batches([batch])

@@ -15,6 +15,7 @@ from label_worlds import LabelWorld, write_label_world
 
 from pipeline.errors import InputError, RunMismatchError, SourceError
 from pipeline.files.fingerprint import describe_difference, diff_parameters
+from pipeline.files.store.local_store import SWAP_LOCK
 from pipeline.grid.source import SourceOptions
 from pipeline.prompt.profile import PROFILE_DIR
 from pipeline.run import prepare
@@ -77,7 +78,9 @@ KINDS = {
 
 def contents(path: Path) -> dict[str, bytes]:
     return {
-        item.relative_to(path).as_posix(): item.read_bytes() for item in path.rglob("*") if item.is_file()
+        item.relative_to(path).as_posix(): item.read_bytes()
+        for item in path.rglob("*")
+        if item.is_file() and item.name != SWAP_LOCK
     }
 
 
@@ -198,7 +201,7 @@ def test_a_dry_run_leaves_a_plan_and_another_plan_may_follow(world: LabelWorld, 
 def test_a_dry_run_changes_nothing_of_a_run(world: LabelWorld, tmp_path: Path, new_run: bool) -> None:
     out = tmp_path / "out"
     claim(plan(world, out))
-    (out / "blocks" / "b00000_00000.parquet").write_bytes(b"record")
+    RunDir(out).block("b00000_00000").write_bytes(b"record")
     document = out / "run.json"
     document.write_text(document.read_text().replace('"status": "running"', '"status": "complete"'))
     before = contents(out)
@@ -218,14 +221,15 @@ def test_a_dry_run_changes_nothing_of_a_run(world: LabelWorld, tmp_path: Path, n
 def test_a_new_run_deletes_the_old_one_and_nothing_else(world: LabelWorld, tmp_path: Path) -> None:
     out = tmp_path / "out"
     claim(plan(world, out))
-    (out / "blocks" / "b00000_00000.parquet").write_bytes(b"record")
+    RunDir(out).block("b00000_00000").write_bytes(b"record")
     (out / "scene.tif").write_bytes(world.scene.read_bytes())
-    context = claim(
+    claimed = claim(
         plan_request(replace(request(world, out, out / "scene.tif", tiles={"px": 24}), new_run=True))
     )
     assert sorted(contents(out)) == ["plan.parquet", "run.json", "run.lock", "scene.tif", "scenes.parquet"]
-    assert read_run_json(out / "run.json").fingerprint == context.fingerprint
-    assert len(todo(context, retry_failed=False).blocks) == 4  # 4 x 4 tiles in blocks of 2 x 2
+    assert read_run_json(out / "run.json") == claimed.info
+    assert claimed.info.fingerprint == claimed.context.fingerprint
+    assert len(todo(claimed.context, retry_failed=False).blocks) == 4  # 4 x 4 tiles in blocks of 2 x 2
 
 
 def test_a_run_stays_until_the_new_one_can_begin(

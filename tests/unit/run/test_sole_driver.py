@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.files.store.local_store import SWAP_LOCK
 from pipeline.run.sole_driver import sole_driver
 from pipeline.write.run_lock import LOCK_NAME, take
 
@@ -34,6 +35,9 @@ with sole_driver(folder):
 """A driver that is told to stop, and hangs in native code."""
 
 
+ELSEWHERE = {"host": "elsewhere", "pid": 1, "born": "1", "pid_table": "another", "token": "theirs"}
+
+
 def test_the_lock_is_given_back_at_the_end(tmp_path: Path) -> None:
     with sole_driver(tmp_path) as require_still_alone:
         take(tmp_path)
@@ -50,18 +54,16 @@ def hang(folder: Path, *lock: str) -> int:
 
 def test_a_driver_that_hangs_gives_it_back_too(tmp_path: Path) -> None:
     assert hang(tmp_path) == 143
-    assert not list(tmp_path.iterdir())
+    assert not [path for path in tmp_path.iterdir() if path.name != SWAP_LOCK]
 
 
 def test_a_driver_that_hangs_leaves_the_lock_of_its_successor(tmp_path: Path) -> None:
-    successor = json.dumps({"host": "elsewhere", "pid": 1, "born": "1", "pid_table": "another"})
+    successor = json.dumps(ELSEWHERE)
     assert hang(tmp_path, successor) == 143
     assert (tmp_path / LOCK_NAME).read_text() == successor
 
 
 def test_another_driver_is_refused(tmp_path: Path) -> None:
-    (tmp_path / LOCK_NAME).write_text(
-        json.dumps({"host": "elsewhere", "pid": 1, "born": "1", "pid_table": "another"})
-    )
+    (tmp_path / LOCK_NAME).write_text(json.dumps(ELSEWHERE))
     with pytest.raises(InputError, match="process 1 on elsewhere"), sole_driver(tmp_path):
         raise AssertionError

@@ -7,22 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import record_runs
 from label_worlds import write_label_world
 
 from pipeline.grid.source import SourceOptions
+from pipeline.prompt.looks.gate_audit import GateCounts
 from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset, merge_tables, preset_tables
+from pipeline.run.merge.model_counts import ModelCounts
 from pipeline.run.merge.publish import Published
 from pipeline.run.prepare import PlannedRun, RunRequest, plan_request, start_info
-from pipeline.run.summary import closing_entry, model_counts, notice_box, plan_text, result_table, table
-from pipeline.schema.tile_answers import BlockRecord, Prompt, Reason, TileRecord, TileStatus
-from pipeline.schema.tiling import TileLattice
+from pipeline.run.summary import closing_entry, notice_box, plan_text, result_table, table
 from pipeline.write.coverage import Conservation, SearchedArea
-from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import RunInfo, read_run_json, write_run_json
+from pipeline.write.run_json import RunInfo
 
-BOX = Prompt(box_xyxy=(0.0, 0.0, 4.0, 4.0))
 EMBEDDED = preset_tables("embedded")
 
 
@@ -50,7 +47,13 @@ def published(*, failed: int) -> Published:
         reasons={"found": 4, "empty/nodata": 1, "empty/prompter": 5 - failed, "failed/malformed": failed},
     )
     return Published(
-        conservation=ledger, n_instances=(3, 1), elapsed_s=1.0, qa={"tanks": {"edges": 2}, "lakes": {}}
+        run_dir=RunDir("never"),
+        shards=(),
+        models=ModelCounts(),
+        conservation=ledger,
+        n_instances=(3, 1),
+        elapsed_s=1.0,
+        qa={"tanks": {"edges": 2}, "lakes": {}},
     )
 
 
@@ -164,68 +167,16 @@ def test_replies_cut_at_the_token_limit_are_said(tmp_path: Path) -> None:
     assert "cut replies         3 ended at the token limit and may lack objects" in text
 
 
-def write_blocks(run_dir: RunDir, lattice: TileLattice, *, looks: bool) -> None:
-    """Two blocks by hand: a tile found and rejected by one query each, and one that was rejected alone."""
-    tile = lattice.tile(0, 0)
-    found = TileRecord(
-        tile=tile,
-        query_index=0,
-        status=TileStatus.FOUND,
-        reason=Reason.NONE,
-        prompts=(BOX, BOX),
-        n_calls=2,
-        truncated_reply=True,
-        gate_p=0.9 if looks else None,
-        verified=(0.8, None) if looks else (),
-    )
-    rejected = TileRecord(
-        tile=tile,
-        query_index=1,
-        status=TileStatus.EMPTY,
-        reason=Reason.GATE if looks else Reason.PROMPTER,
-        n_calls=0 if looks else 1,
-        gate_p=0.1 if looks else None,
-    )
-    blocks = (("b00000_00000", (found, rejected), 1), ("b00000_00001", (rejected,), 0))
-    for name, rows, n_embeddings in blocks:
-        record = BlockRecord(
-            block_id=name,
-            fingerprint=record_runs.FINGERPRINT,
-            tiles=rows,
-            valid={tile.tile_id: np.ones(tile.core.shape, dtype=np.bool_)},
-            n_embeddings=n_embeddings,
-        )
-        write_block_record(run_dir, record, lattice=lattice)
-
-
-@pytest.mark.parametrize("looks", [False, True])
-def test_what_the_models_did_is_summed_over_the_block_records(tmp_path: Path, looks: bool) -> None:
-    run_dir = RunDir(tmp_path / "out")
-    write_blocks(run_dir, planned_run(tmp_path).plan.lattice, looks=looks)
-    counts = model_counts(run_dir, record_runs.FINGERPRINT)
-    assert (counts.encodings, counts.encoded_tiles) == (1, 1)
-    plain = {"image_encodings": 1, "tiles_with_prompts": 1, "replies_cut_at_token_limit": 1}
-    if looks:
-        assert counts.counters() == {**plain, "prompter_calls": 2, "masks_verified": 1}
-        assert (counts.gate.passed, counts.gate.passed_found, counts.gate.rejected) == (1, 1, 2)
-    else:
-        assert counts.counters() == {**plain, "prompter_calls": 4}
-        assert counts.gate.judged == 0
-
-
 @pytest.mark.parametrize(("failed", "status"), [(0, "complete"), (2, "incomplete")])
 def test_the_closing_run_json_counts_tiles_models_and_instances(
     tmp_path: Path, failed: int, status: str
 ) -> None:
     """What a start wrote stays: parameters, queries, models."""
-    planned = planned_run(tmp_path)
-    run_dir = RunDir(tmp_path / "out")
-    write_blocks(run_dir, planned.plan.lattice, looks=False)
-    begun = start_info(planned, ())
-    write_run_json(run_dir.run_json, begun)
-    closed = closing_entry(run_dir, record_runs.FINGERPRINT, published(failed=failed), {"infer": 1.23456})
-    as_begun = read_run_json(run_dir.run_json)
+    models = ModelCounts(encodings=1, encoded_tiles=1, calls=4, cut_replies=1)
+    as_begun = replace(start_info(planned_run(tmp_path), ()), at_work="me", snapshot="one", earlier=("two",))
     assert as_begun.status == "running"
+    done = replace(published(failed=failed), models=models)
+    closed = closing_entry(as_begun, done, {"infer": 1.23456})
     assert closed.status == status
     assert closed.counters == {
         "tiles_in_lattice": 1,
@@ -254,12 +205,10 @@ CLOSING = ("status", "counters", "reasons", "timings_s", "qa", "gate", "ended")
 def test_a_gates_figures_are_in_the_closing_entry_and_the_final_table(tmp_path: Path) -> None:
     """One pair passed, two rejected, none audited."""
     gate = {"mode": "tile", "threshold": 0.25, "audit_share": 0.05}
-    planned = planned_run(tmp_path, gate=gate)
-    run_dir = RunDir(tmp_path / "out")
-    write_blocks(run_dir, planned.plan.lattice, looks=True)
-    write_run_json(run_dir.run_json, start_info(planned, ()))
-    closed = closing_entry(run_dir, record_runs.FINGERPRINT, published(failed=0), {})
+    models = ModelCounts(gate=GateCounts(passed=1, passed_found=1, rejected=2))
+    done = replace(published(failed=0), models=models)
+    closed = closing_entry(start_info(planned_run(tmp_path, gate=gate), ()), done, {})
     assert (closed.gate["passed"], closed.gate["rejected"], closed.gate["audited"]) == (1, 2, 0)
     assert closed.gate["recall"] is None
-    text = result_table(closed, "out", published(failed=0))
+    text = result_table(closed, "out", done)
     assert "rejected 2 of 3 (tile, query) pairs (66.7 %); audited 0, found 0" in text

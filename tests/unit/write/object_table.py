@@ -20,7 +20,6 @@ from pipeline.write.instances import (
     SCHEMA,
     InstanceMeta,
     file_order,
-    remove_parts_from,
     timestamp_of,
     write_part,
 )
@@ -112,4 +111,3 @@ def write_objects(
         mine = rows.slice(part * part_rows, part_rows)
         groups = (mine.slice(i, ROW_GROUP_ROWS) for i in range(0, mine.num_rows, ROW_GROUP_ROWS))
         write_part(run_dir, part, groups, grid=grid, schema=SCHEMA)
-    remove_parts_from(run_dir, n_parts)

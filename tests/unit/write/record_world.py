@@ -14,7 +14,7 @@ from pipeline.schema.tile_answers import BlockRecord, Fragment, Prompt, Reason, 
 from pipeline.schema.tiling import RunGrid, TileLattice, Window
 from pipeline.write.coverage import write_coverage
 from pipeline.write.instances import InstanceMeta
-from pipeline.write.masks_zarr import MaskStore, ShardPixels, create_masks, finalise, write_shard
+from pipeline.write.masks_zarr import MaskStore, ShardPixels, create_masks, write_shard
 from pipeline.write.plan_table import write_plan
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
@@ -159,12 +159,12 @@ def mixed_record(lattice: TileLattice, *, fingerprint: str = "f" * 64) -> BlockR
 
 
 def assert_same_record(got: BlockRecord, want: BlockRecord) -> None:
-    assert (got.block_id, got.fingerprint, got.n_embeddings, got.elapsed_s) == (
+    assert (got.block_id, got.fingerprint, got.n_embeddings) == (
         want.block_id,
         want.fingerprint,
         want.n_embeddings,
-        want.elapsed_s,
     )
+    assert got.elapsed_s == 0.0, "equal work gives equal records, however long it took"
     assert len(got.tiles) == len(want.tiles)
     for a, b in zip(got.tiles, want.tiles, strict=True):
         for name in TileRecord.__slots__:
@@ -336,5 +336,5 @@ def golden_run(folder: Path) -> None:
     rasters = [id_raster(seed=0), id_raster(seed=1)]
     table = table_of(rasters)
     write_objects(run_dir, table, grid=lattice.grid, meta=META)
-    finalise(write_rasters(run_dir.masks, lattice, rasters, table))
-    write_item(run_dir, ItemInputs(info=info, geometry=footprint_lonlat(lattice, inside)))
+    write_rasters(run_dir.masks, lattice, rasters, table)
+    write_item(run_dir, ItemInputs(info=info, geometry=footprint_lonlat(lattice, inside)), "")

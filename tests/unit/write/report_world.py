@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.write.instances import SCHEMA
+from pipeline.write.instances import SCHEMA, part_file
 from pipeline.write.run_dir import RunDir
 
 NARROW = ["instance_id", "query_index", "score", "area_px", "area_m2", "part_no", "n_parts"]
@@ -54,7 +54,7 @@ def write_narrow(
     run_dir: RunDir, frame: pd.DataFrame, *, n_files: int = 1, group_rows: int = ROW_GROUP_ROWS
 ) -> RunDir:
     """The counted columns of instances/, in the order of the frame."""
-    run_dir.instances.mkdir(parents=True, exist_ok=True)
+    run_dir.instances.local().mkdir(parents=True, exist_ok=True)
     schema = pa.schema([SCHEMA.field(name) for name in NARROW])
     for part, rows in enumerate(np.array_split(np.arange(len(frame)), n_files)):
         table = pa.Table.from_pandas(frame.iloc[rows][NARROW], schema=schema, preserve_index=False)
@@ -63,7 +63,7 @@ def write_narrow(
 
 
 def part_path(run_dir: RunDir, part: int) -> Path:
-    return run_dir.instances / f"part-{part:05d}.parquet"
+    return part_file(run_dir, part).local()
 
 
 def peak_bytes(work: Callable[[], Any]) -> int:

@@ -226,6 +226,7 @@ def test_planned_is_found_plus_empty_plus_failed_whatever_happens(
 ) -> None:
     inside = np.array(wanted).reshape(LATTICE.n_tile_rows, LATTICE.n_tile_cols)
     run_dir = RunDir(tmp_path)
+    run_dir.blocks.delete_tree()  # of the example before
     for block_row in range(LATTICE.n_block_rows):
         for block_col in range(LATTICE.n_block_cols):
             tiles = [

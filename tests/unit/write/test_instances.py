@@ -21,7 +21,7 @@ from record_world import META, grid_of, id_raster, lattice_of, table_of, write_r
 
 from pipeline.write.geo_parquet import ROW_GROUP_ROWS
 from pipeline.write.ground_area import geodesic_area_m2
-from pipeline.write.instances import SCHEMA
+from pipeline.write.instances import SCHEMA, part_file, part_files
 from pipeline.write.run_dir import RunDir
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "write"
@@ -47,8 +47,8 @@ def test_raster_and_vector_agree_to_the_pixel(
     run_dir = RunDir(tmp_path)
     write_objects(run_dir, table, grid=grid, meta=META)
     store = write_rasters(run_dir.masks, lattice_of(grid), rasters, table)
-    ids = xr.open_zarr(store.path, consolidated=False)["instance_id"].values
-    rows = geopandas.read_parquet(run_dir.instances)
+    ids = xr.open_zarr(store.path.local(), consolidated=False)["instance_id"].values
+    rows = geopandas.read_parquet(run_dir.instances.local())
     assert len(rows) == len(table)
     for query in range(2):
         here = rows[rows["query_index"] == query]
@@ -179,9 +179,22 @@ def test_many_rows_lie_close_to_their_neighbours_in_prunable_groups(
     step = np.hypot(np.diff(x), np.diff(y))
     assert np.median(step) <= 0.5  # neighbours in the file are neighbours on the ground (pixels are 0.5 m)
     assert len(geopandas.read_parquet(tmp_path / "instances")) == n
-    write_objects(RunDir(tmp_path), squares(10), grid=grid_of(1000, 1000), meta=META)
-    assert [p.name for p in (tmp_path / "instances").iterdir()] == ["part-00000.parquet"]
-    assert len(geopandas.read_parquet(tmp_path / "instances")) == 10
+    assert [path.local() for path in part_files(RunDir(tmp_path))] == parts
+
+
+def test_parts_are_numbered_from_zero_and_end_at_the_first_gap(tmp_path: Path) -> None:
+    """Their names are known without a listing; what else lies there is no part."""
+    run_dir = RunDir(tmp_path)
+    assert part_files(run_dir) == []
+    for name in ("part-00000.parquet", "part-00001.parquet", "part-00003.parquet", "notes.parquet"):
+        (run_dir.instances / name).write_bytes(b"")
+    assert part_files(run_dir) == [part_file(run_dir, 0), part_file(run_dir, 1)]
+    assert part_file(run_dir, 1).local() == tmp_path / "instances" / "part-00001.parquet"
+    snapshot = run_dir.in_snapshot("abc")
+    assert part_files(snapshot) == []
+    assert (
+        part_file(snapshot, 0).local() == tmp_path / "snapshots" / "abc" / "instances" / "part-00000.parquet"
+    )
 
 
 def test_without_crs_polygons_stay_in_pixels_and_have_no_ground_area(tmp_path: Path) -> None:

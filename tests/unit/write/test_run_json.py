@@ -12,7 +12,14 @@ import pytest
 from record_world import run_info
 
 from pipeline.errors import InputError
-from pipeline.write.run_json import collect_versions, kept_text, read_run_json, write_run_json
+from pipeline.write.run_json import (
+    collect_versions,
+    kept_text,
+    read_run_json,
+    run_json_bytes,
+    run_json_of,
+    write_run_json,
+)
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "write"
 
@@ -81,7 +88,17 @@ def test_any_other_figure_that_is_no_number_is_null(tmp_path: Path) -> None:
 
 
 def test_the_golden_run_is_still_readable() -> None:
+    """It is of a version that knew no snapshots."""
+    assert "snapshot" not in json.loads((GOLDEN / "run.json").read_text())
     assert read_run_json(GOLDEN / "run.json") == run_info()
+
+
+def test_it_says_which_snapshot_counts_and_who_may_publish(tmp_path: Path) -> None:
+    info = replace(run_info(), snapshot="abc", earlier=("older", "oldest"), at_work="a driver")
+    path = write_run_json(tmp_path / "run.json", info)
+    assert read_run_json(path) == run_json_of(run_json_bytes(info), path) == info
+    document = json.loads(path.read_text())
+    assert (document["snapshot"], document["earlier"]) == ("abc", ["older", "oldest"])
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"run_json_version": 99}', '{"run_json_version": 1}'])

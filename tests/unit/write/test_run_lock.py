@@ -10,14 +10,21 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from s3_server import BUCKET, serving_s3
 
 from pipeline.errors import IncompleteRunError, InputError
+from pipeline.files.store import local_store
+from pipeline.files.store.local_store import SWAP_LOCK
+from pipeline.files.store.store_path import StorePath, store_path
 from pipeline.write import run_lock
 from pipeline.write.run_lock import LOCK_NAME, STALE_S, Driver, alone_in, require_free, take
 
@@ -35,8 +42,14 @@ with alone_in(Path(sys.argv[1])):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_lock, "SETTLE_S", 0.02)
     monkeypatch.setattr(run_lock, "BEAT_S", 0.05)
+    monkeypatch.setattr(run_lock, "_LOOK_S", 0.02)
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with serving_s3():
+        yield f"s3://{BUCKET}"
 
 
 @pytest.fixture
@@ -53,9 +66,10 @@ def other(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.stdout.close()
 
 
-def leave_lock(folder: Path, *, age_s: float = 0.0, **changes: object) -> Driver:
-    """A lock as another process would leave it; without changes, the very one of this process."""
-    driver = replace(run_lock._this_process(), **changes)  # type: ignore[arg-type]
+def leave_lock(folder: Path, *, age_s: float = 0.0, **changes: str | int) -> Driver:
+    """A lock as another process would leave it: it says what `changes` say, and else what is true here."""
+    changes = {"token": "of-another", **changes}
+    driver = replace(run_lock.this_driver(), **changes)  # type: ignore[arg-type]
     path = folder / LOCK_NAME
     path.write_text(json.dumps(asdict(driver)))
     os.utime(path, times=(time.time() - age_s,) * 2)
@@ -63,7 +77,7 @@ def leave_lock(folder: Path, *, age_s: float = 0.0, **changes: object) -> Driver
 
 
 def this_process() -> Driver:
-    """This process as the operating system's other interfaces tell of it."""
+    """This process as the operating system's other interfaces tell of it; the token alone is its own word."""
     me = psutil.Process()
     started_s = me.create_time() - psutil.boot_time()
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -72,13 +86,19 @@ def this_process() -> Driver:
         pid=me.pid,
         born=str(round(started_s * os.sysconf("SC_CLK_TCK"))),
         pid_table=f"{boot} pid:[{os.stat('/proc/self/ns/pid').st_ino}]",
+        token=run_lock.this_driver().token,
     )
 
 
 def holder(folder: Path) -> Driver:
-    found = run_lock._read(folder / LOCK_NAME)
-    assert found is not None
-    return found
+    entry = json.loads((folder / LOCK_NAME).read_text())
+    del entry["renewed"]
+    return Driver(**entry)
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder, but for the empty file whose lock makes a swap one step."""
+    return sorted(path.name for path in folder.iterdir() if path.name != SWAP_LOCK)
 
 
 def test_a_live_driver_is_named_with_what_to_do(tmp_path: Path, other: subprocess.Popen[str]) -> None:
@@ -95,7 +115,7 @@ def test_a_live_driver_is_named_with_what_to_do(tmp_path: Path, other: subproces
     with pytest.raises(InputError, match="one driver at a time"), alone_in(tmp_path):
         pytest.fail("the body must not run")
     assert (tmp_path / LOCK_NAME).read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == [LOCK_NAME]
+    assert names(tmp_path) == [LOCK_NAME]
 
 
 @pytest.mark.parametrize("reaped", [True, False])
@@ -148,7 +168,9 @@ def test_a_process_of_elsewhere_counts_as_dead_after_some_minutes_of_silence(
 
 def test_a_live_process_of_this_machine_keeps_its_lock_however_silent_it_is(tmp_path: Path) -> None:
     """Suspended, or long in one computation: it will write again."""
-    leave_lock(tmp_path, pid=os.getppid(), born=run_lock._born(os.getppid()), age_s=10 * STALE_S)
+    born = run_lock._born(os.getppid())
+    assert born
+    leave_lock(tmp_path, pid=os.getppid(), born=born, age_s=10 * STALE_S)
     with pytest.raises(InputError, match="3000 s old"):
         take(tmp_path)
 
@@ -161,12 +183,24 @@ def test_a_lock_that_does_not_say_whose_it_is_counts_for_some_minutes(tmp_path: 
     take(tmp_path)
 
 
+def test_a_lock_of_an_earlier_version_counts_for_some_minutes(tmp_path: Path) -> None:
+    """It has no token, so it cannot be told from that of another driver."""
+    leave_lock(tmp_path)
+    entry = json.loads((tmp_path / LOCK_NAME).read_text())
+    del entry["token"]
+    (tmp_path / LOCK_NAME).write_text(json.dumps(entry))
+    with pytest.raises(InputError, match="has not said its name"):
+        take(tmp_path)
+    os.utime(tmp_path / LOCK_NAME, times=(time.time() - STALE_S - 30,) * 2)
+    take(tmp_path)
+
+
 def test_a_full_disk_leaves_no_lock_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_driver: Driver) -> bytes:
+    def full(_path: Path, _content: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(run_lock, "_content", full)
-    with pytest.raises(OSError, match=r"No space left on device: .*run\.lock"):
+    monkeypatch.setattr(local_store, "_fill", full)
+    with pytest.raises(OSError, match="No space left on device"):
         take(tmp_path)
     monkeypatch.undo()
     require_free(tmp_path)
@@ -183,13 +217,98 @@ def test_ages_follow_the_clock_of_the_file_system(tmp_path: Path, monkeypatch: p
 def test_of_two_that_take_over_the_same_stale_lock_one_gives_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other one writes its name between our writing and our second look."""
+    """The other one writes its name between our look and our writing."""
     leave_lock(tmp_path, host="other", age_s=2 * STALE_S)
     rival: list[Driver] = []
-    monkeypatch.setattr(time, "sleep", lambda _: rival.append(leave_lock(tmp_path, host="rival")))
+    require_stale = run_lock._require_stale
+
+    def slowly(*args: Any) -> None:
+        require_stale(*args)
+        if not rival:
+            rival.append(leave_lock(tmp_path, host="rival"))
+
+    monkeypatch.setattr(run_lock, "_require_stale", slowly)
     with pytest.raises(InputError, match="on rival at work"):
         take(tmp_path)
-    assert [holder(tmp_path)] == rival
+    assert [found_driver(tmp_path)] == rival
+
+
+def found_driver(folder: Path) -> Driver:
+    """The holder of a lock that `leave_lock` left."""
+    return Driver(**json.loads((folder / LOCK_NAME).read_text()))
+
+
+def test_a_driver_knows_its_own_lock_by_a_text_that_no_other_process_has(tmp_path: Path) -> None:
+    """Also where all else is the same: a later process with its pid, on a system that tells no start."""
+    take(tmp_path)
+    first = (tmp_path / LOCK_NAME).read_bytes()
+    assert holder(tmp_path) == this_process()
+    take(tmp_path)
+    assert holder(tmp_path) == this_process()
+    assert (tmp_path / LOCK_NAME).read_bytes() != first, "a renewed lock is another version everywhere"
+    twin = leave_lock(tmp_path)
+    assert replace(twin, token=this_process().token) == this_process()
+    with pytest.raises(InputError, match=f"process {os.getpid()} "):
+        take(tmp_path)
+
+
+def in_the_future(folder: Path, monkeypatch: pytest.MonkeyPatch, *, watch_s: float) -> Driver:
+    """A lock of another machine, of tomorrow."""
+    monkeypatch.setattr(run_lock, "STALE_S", watch_s)
+    return leave_lock(folder, host="other", age_s=-86_400)
+
+
+def test_a_lock_from_the_future_that_nobody_renews_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock was set back: the age says nothing, so it is watched for as long as a lock may be silent."""
+    in_the_future(tmp_path, monkeypatch, watch_s=0.3)
+    said: list[str] = []
+    began = time.monotonic()
+    take(tmp_path, say=said.append)
+    assert time.monotonic() - began >= 0.3
+    assert holder(tmp_path) == this_process()
+    (text,) = said
+    assert text.startswith(f"{tmp_path / LOCK_NAME} lies 86")
+    assert "a clock was changed" in text
+
+
+def test_a_lock_from_the_future_that_is_renewed_is_respected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its renewed lock lies in the future, too: the sign of life is that it changes."""
+    in_the_future(tmp_path, monkeypatch, watch_s=60)
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            leave_lock(tmp_path, host="other", age_s=-86_400)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with pytest.raises(InputError, match=r"on other at work, its last sign of life 0 s old"):
+        require_free(tmp_path, say=lambda _: None)
+    assert looks == [run_lock._LOOK_S] * 3
+    assert found_driver(tmp_path).host == "other"
+
+
+def test_a_lock_from_the_future_that_is_given_back_meanwhile_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_the_future(tmp_path, monkeypatch, watch_s=60)
+    monkeypatch.setattr(time, "sleep", lambda _: (tmp_path / LOCK_NAME).unlink())
+    take(tmp_path, say=lambda _: None)
+    assert holder(tmp_path) == this_process()
+
+
+def test_a_lock_some_seconds_ahead_is_no_clock_that_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Machines of one store differ that much; nobody waits for it."""
+    leave_lock(tmp_path, host="other", age_s=-3)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it was watched"))
+    with pytest.raises(InputError, match="on other at work"):
+        take(tmp_path, say=lambda _: pytest.fail("it was watched"))
 
 
 def test_of_many_that_start_together_one_works(tmp_path: Path) -> None:
@@ -230,7 +349,7 @@ def test_a_lock_lives_in_the_body_and_goes_at_its_end(tmp_path: Path) -> None:
         assert (tmp_path / LOCK_NAME).stat().st_mtime > time.time() - 60, "signs of life"
         take(tmp_path)
         require_still_alone()
-    assert list(tmp_path.iterdir()) == []
+    assert names(tmp_path) == []
     assert "run.lock" not in [thread.name for thread in threading.enumerate()]
 
 
@@ -242,7 +361,7 @@ def test_an_error_gives_the_lock_back(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         work()
-    assert list(tmp_path.iterdir()) == []
+    assert names(tmp_path) == []
 
 
 def test_a_directory_that_is_refused_or_not_there_stays_as_it_is(tmp_path: Path) -> None:
@@ -259,5 +378,122 @@ def test_a_driver_that_was_taken_over_learns_of_it_and_leaves_the_new_lock(tmp_p
         with pytest.raises(IncompleteRunError, match=r"taken over; what it committed is kept.*on rival"):
             require_still_alone()
         time.sleep(0.2)  # some beats
-        assert holder(tmp_path) == rival
-    assert holder(tmp_path) == rival
+        assert found_driver(tmp_path) == rival
+    assert found_driver(tmp_path) == rival
+
+
+class TestInABucket:
+    """The same rules where there is no file system: conditional writes, and the server's clock."""
+
+    @pytest.fixture
+    def folder(self, bucket: str) -> StorePath:
+        return store_path(f"{bucket}/{uuid.uuid4()}")
+
+    def left(self, folder: StorePath, **changes: str) -> Driver:
+        """The lock of another driver."""
+        driver = replace(run_lock.this_driver(), token="of-another", **changes)  # type: ignore[arg-type]
+        (folder / LOCK_NAME).write_bytes(json.dumps(asdict(driver)).encode())
+        return driver
+
+    def holder(self, folder: StorePath) -> Driver:
+        entry = json.loads((folder / LOCK_NAME).read_bytes())
+        entry.pop("renewed", None)
+        return Driver(**entry)
+
+    def test_a_lock_lives_in_the_body_and_goes_at_its_end(self, folder: StorePath) -> None:
+        lock = folder / LOCK_NAME
+        with alone_in(folder) as require_still_alone:
+            assert not lock.exists()
+            take(folder)
+            assert self.holder(folder) == this_process()
+            first = lock.read_stored().version
+            deadline = time.monotonic() + 30
+            while lock.read_stored().version == first and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert lock.read_stored().version != first, "signs of life"
+            assert self.holder(folder) == this_process()
+            require_still_alone()
+        assert folder.children() == []
+
+    def test_a_live_driver_is_named(self, folder: StorePath) -> None:
+        left = self.left(folder, host="other")
+        with pytest.raises(InputError, match=r"on other at work, its last sign of life \d s old") as caught:
+            take(folder)
+        assert f"delete {folder}/{LOCK_NAME}" in str(caught.value)
+        assert self.holder(folder) == left
+
+    def test_a_silent_one_is_taken_over_by_the_clock_of_the_server(
+        self, folder: StorePath, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The server tells whole seconds."""
+        self.left(folder, host="other")
+        monkeypatch.setattr(run_lock, "STALE_S", 1.0)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                take(folder)
+                break
+            except InputError:
+                time.sleep(0.2)
+        assert self.holder(folder) == this_process()
+
+    def test_a_driver_that_was_taken_over_learns_of_it_and_leaves_the_new_lock(
+        self, folder: StorePath
+    ) -> None:
+        with alone_in(folder) as require_still_alone:
+            take(folder)
+            rival = self.left(folder, host="rival")
+            with pytest.raises(IncompleteRunError, match=r"taken over; what it committed is kept.*on rival"):
+                require_still_alone()
+            time.sleep(0.2)  # some beats
+        assert self.holder(folder) == rival
+
+    def test_of_many_that_start_together_one_works(
+        self, folder: StorePath, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Threads, each with a name of its own."""
+        drivers = [replace(run_lock.this_driver(), host=f"host {n}", token=f"{n}") for n in range(6)]
+        here = threading.local()
+        monkeypatch.setattr(run_lock, "this_driver", lambda: here.driver)
+
+        def start(driver: Driver) -> bool:
+            here.driver = driver
+            try:
+                take(folder)
+            except InputError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(len(drivers)) as pool:
+            took = list(pool.map(start, drivers))
+        (winner,) = [driver for driver, won in zip(drivers, took, strict=True) if won]
+        assert self.holder(folder) == winner
+
+    def test_of_many_that_take_over_a_stale_lock_one_works(
+        self, folder: StorePath, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        drivers = [replace(run_lock.this_driver(), host=f"host {n}", token=f"{n}") for n in range(6)]
+        stale = self.left(folder, host="gone")
+        here = threading.local()
+        together = threading.Barrier(len(drivers))
+
+        def only_the_old_one(path: StorePath, held: run_lock._Held, say: object) -> None:
+            if held.holder != stale:
+                raise InputError("one driver at a time", came="another", remedy="wait")
+            together.wait(30)
+
+        monkeypatch.setattr(run_lock, "this_driver", lambda: here.driver)
+        monkeypatch.setattr(run_lock, "_require_stale", only_the_old_one)
+
+        def start(driver: Driver) -> bool:
+            here.driver = driver
+            try:
+                take(folder)
+            except InputError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(len(drivers)) as pool:
+            took = list(pool.map(start, drivers))
+        (winner,) = [driver for driver, won in zip(drivers, took, strict=True) if won]
+        assert self.holder(folder) == winner

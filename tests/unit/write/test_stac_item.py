@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from pipeline.geo.globe import narrowest_bbox
 from pipeline.schema.imagery import SceneFile
 from pipeline.schema.tiling import RunGrid
 from pipeline.write.run_dir import RunDir
+from pipeline.write.run_document import seen_version
 from pipeline.write.run_json import RunInfo
-from pipeline.write.stac_item import ItemInputs, build_item, footprint_lonlat
+from pipeline.write.stac_item import ItemInputs, build_item, footprint_lonlat, write_item
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "write"
 
@@ -74,13 +76,51 @@ def test_assets_name_existing_files_with_size_and_hash(finished: RunDir) -> None
         path = finished.path / asset["href"]
         assert path.exists()
         assert asset["roles"]
-        if name != "masks":
+        if name == "run":
+            assert "file:size" not in asset, "run.json is rewritten by every start"
+            assert "file:checksum" not in asset
+        elif name != "masks":
             data = path.read_bytes()
             assert asset["file:size"] == len(data)
             assert asset["file:checksum"] == "1220" + hashlib.sha256(data).hexdigest()
     assert assets["instances"]["table:primary_geometry"] == "geometry"
     assert assets["instances"]["table:row_count"] > 0
     assert {"name": "instance_id", "type": "uint64"} in assets["instances"]["table:columns"]
+
+
+def test_results_of_a_snapshot_are_named_there(tmp_path: Path) -> None:
+    """The item lies at the top, beside run.json and the plan."""
+    golden_run(tmp_path / "plain")
+    run_dir = RunDir(tmp_path / "run").in_snapshot("abc")
+    shutil.copytree(tmp_path / "plain", run_dir.results)
+    run_dir.plan.write_bytes(RunDir(tmp_path / "plain").plan.read_bytes())
+    path = write_item(run_dir, everything(run_info()), "")
+    assert path.local() == tmp_path / "run" / "item.json"
+    assets = json.loads(path.read_text())["assets"]
+    assert {name: asset["href"] for name, asset in assets.items()} == {
+        "masks": "./snapshots/abc/masks.zarr",
+        "instances": "./snapshots/abc/instances/part-00000.parquet",
+        "coverage": "./snapshots/abc/coverage.parquet",
+        "plan": "./plan.parquet",
+        "run": "./run.json",
+    }
+
+
+def test_the_item_of_another_driver_stays(tmp_path: Path) -> None:
+    """A driver that was taken over between run.json and the item writes none over its successor's."""
+    run_dir = RunDir(tmp_path)
+    seen = seen_version(run_dir.item)
+    assert seen == ""
+    first = write_item(run_dir, everything(run_info()), seen).read_bytes()
+    theirs = replace(run_info(), run_id="theirs")
+    write_item(run_dir, everything(theirs), seen)
+    assert run_dir.item.read_bytes() == first
+    seen = seen_version(run_dir.item)
+    write_item(run_dir, everything(theirs), seen)
+    second = run_dir.item.read_bytes()
+    assert json.loads(second)["id"] == "theirs"
+    write_item(run_dir, everything(run_info()), seen)
+    assert run_dir.item.read_bytes() == second
 
 
 def test_the_footprint_is_the_planned_cores(finished: RunDir) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pipeline.evaluate.finished_run.run_ledger import (
 )
 from pipeline.schema.tile_answers import Reason, TileStatus
 from pipeline.schema.tiling import RunGrid, TileLattice
+from pipeline.write.run_json import RunInfo, write_run_json
 
 SHAPE = (24, 36)
 GRID = RunGrid(
@@ -96,6 +98,37 @@ def test_a_ledger_of_one_row_per_tile_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "coverage.parquet")
     with pytest.raises(InputError, match=r"a row per tile and query.*restitch_region"):
         read_ledger(tmp_path)
+
+
+def test_what_is_scored_is_the_snapshot_that_counts(tmp_path: Path) -> None:
+    """Another one and files of an older version lie beside it."""
+    tile = LATTICE.tile(0, 0)
+    for number, place in enumerate(("", "snapshots/one", "snapshots/two")):
+        folder = tmp_path / place
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = ("prompter", "gate", "verifier")[number]
+        rows = [{"tile_id": tile.tile_id, "query_index": 0, "status": "empty", "reason": reason}]
+        pq.write_table(pa.Table.from_pylist(rows), folder / "coverage.parquet")
+        mask = np.full((1, *SHAPE), 255, np.uint8)
+        mask[0, : number + 1] = 0
+        zarr.open_group(str(folder / "masks.zarr"), mode="w").create_array("mask", data=mask)
+    info = RunInfo(
+        run_id="r",
+        fingerprint="f",
+        status="complete",
+        parameters={},
+        queries=("pools",),
+        lattice=LATTICE,
+        scenes=(),
+        snapshot="one",
+    )
+    write_run_json(tmp_path / "run.json", info)
+    require_published(tmp_path)
+    assert read_ledger(tmp_path)[tile.tile_id, 0].reason is Reason.GATE
+    assert RunPixels(tmp_path, None).judged(tile.core, 0).sum() == 2 * tile.core.width
+    write_run_json(tmp_path / "run.json", replace(info, snapshot="gone"))
+    with pytest.raises(InputError, match=r"a run needs masks\.zarr to be scored"):
+        require_published(tmp_path)
 
 
 @pytest.mark.parametrize("missing", ["masks.zarr", "coverage.parquet"])

@@ -30,6 +30,13 @@ class StoreContract:
         assert store.get("a/b.bin").data == b"two!"
         assert source.read_bytes() == b"two!"
 
+    def test_part_of_an_object_is_read(self, store: Store) -> None:
+        store.put("a", b"0123456789")
+        assert store.get_range("a", 3, 4) == b"3456"
+        assert store.get_range("a", 8, 2) == b"89"
+        with pytest.raises(FileNotFoundError):
+            store.get_range("b", 0, 1)
+
     def test_what_is_not_there_is_said_to_be_missing(self, store: Store) -> None:
         assert store.head("nothing") is None
         with pytest.raises(FileNotFoundError):
@@ -81,3 +88,18 @@ class StoreContract:
         assert list(store.entries("nothing")) == []
         store.delete("b/1")
         assert [entry.key for entry in store.entries("b")] == ["b/2", "b/c/3"]
+
+    def test_only_the_seen_version_is_discarded(self, store: Store) -> None:
+        old = store.put("lock", b"1")
+        new = store.put("lock", b"2")
+        assert not store.discard("lock", old)
+        assert store.get("lock").data == b"2"
+        assert store.discard("lock", new)
+        assert store.head("lock") is None
+        assert not store.discard("lock", new)
+
+    def test_an_object_has_an_age(self, store: Store) -> None:
+        store.put("lock", b"1")
+        assert -2 <= store.age_s("lock") < 60
+        with pytest.raises(FileNotFoundError):
+            store.age_s("nothing")

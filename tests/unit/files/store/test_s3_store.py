@@ -33,13 +33,6 @@ def test_a_prefix_does_not_see_its_neighbours(store: S3Store) -> None:
     assert store.get("a").data == b"ours"
 
 
-def test_part_of_an_object_is_read(store: S3Store) -> None:
-    store.put("a", b"0123456789")
-    assert store.get_range("a", 3, 4) == b"3456"
-    with pytest.raises(FileNotFoundError):
-        store.get_range("b", 0, 1)
-
-
 def test_a_large_file_goes_up_in_parts_and_leaves_no_upload_behind(
     store: S3Store, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -25,7 +25,7 @@ from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset
 from pipeline.run.infer.attempts import MAX_CRASHES, MAX_LONE_CRASHES, ONE_BY_ONE_AFTER, AttemptJournal
 from pipeline.run.infer.deadlines import LoopThread, OverdueError
 from pipeline.run.infer.progress import BlockSummary
-from pipeline.run.infer.steps import ATTEMPTS, PromptStep, RunContext, SegmentStep
+from pipeline.run.infer.steps import PromptStep, RunContext, SegmentStep
 from pipeline.schema.imagery import BlockImage, TileImage
 from pipeline.schema.tile_answers import (
     MaskCrop,
@@ -287,7 +287,7 @@ def test_a_prompt_without_a_mask_is_recorded_as_empty_with_a_reason(context: Run
 
 def test_a_block_that_keeps_killing_its_process_is_given_up(context: RunContext) -> None:
     image = make_image(context)
-    journal = AttemptJournal(Path(context.run_dir) / ATTEMPTS)
+    journal = AttemptJournal(RunDir(context.run_dir).attempts)
     for _ in range(MAX_CRASHES):
         journal.begin("b00000_00000", "prompt")  # attempts of processes that died
     answers = asyncio.run(PromptStep(context, FakePrompter({})).prompt(image))
@@ -474,7 +474,7 @@ def test_a_block_that_comes_again_is_worked_on_alone(context: RunContext) -> Non
         replace(image, block=replace(image.block, block_row=number, tiles=(tile,)))
         for number, tile in enumerate([first, *others[:2]])
     ]
-    AttemptJournal(Path(context.run_dir) / ATTEMPTS).begin(
+    AttemptJournal(RunDir(context.run_dir).attempts).begin(
         blocks[0].block.block_id, "prompt"
     )  # its process died
 

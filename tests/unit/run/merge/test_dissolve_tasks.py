@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.write.merge_files import read_columns, read_tables
 from pipeline.write.report.report_data import read_chips
 from pipeline.write.report.report_objects import read_objects
-from pipeline.write.run_dir import RunDir
 
 
 def test_two_pieces_become_one_object_with_the_tiles_of_both(tmp_path: Path) -> None:
@@ -100,6 +98,7 @@ def test_objects_of_many_tiles_come_in_parts(tmp_path: Path) -> None:
     lattice = worlds.make_lattice(truth.shape, 10, 2, 2)
     runs.write_records(tmp_path, lattice, worlds.cut(truth, lattice, mode="pieces"))
     outs = []
+    run_dirs = []
     for side in (2, 6):
         options = StitchOptions(split_tiles=10, part_tiles=4)
         published = runs.merge(
@@ -107,12 +106,13 @@ def test_objects_of_many_tiles_come_in_parts(tmp_path: Path) -> None:
         )
         assert published.n_instances == (2,)
         outs.append(runs.result_bytes(tmp_path / f"s{side}"))
+        run_dirs.append(published.run_dir)
     assert outs[0] == outs[1]
     frame = runs.assert_raster_equals_vector(tmp_path / "s2")
-    objects = read_objects(RunDir(tmp_path / "s2"), n_queries=1, seed=0)
+    objects = read_objects(run_dirs[0], n_queries=1, seed=0)
     assert (len(objects), objects.groups["Largest"]) == (2, [(0, 1 + 5 * 80 + 5), (0, 1 + 30 * 80 + 30)])
     assert (objects.px.smallest, objects.px.largest) == (16, 70 * 70 - 40 * 40)
-    (ring,) = read_chips(RunDir(tmp_path / "s2"), [(0, 1 + 5 * 80 + 5)], lattice.grid)
+    (ring,) = read_chips(run_dirs[0], [(0, 1 + 5 * 80 + 5)], lattice.grid)
     assert (ring.area_px, ring.geometry.area, ring.geometry.geom_type) == (3300, 3300, "Polygon"), (
         "the report shows parts as one object"
     )
@@ -136,20 +136,18 @@ def test_pieces_that_are_gone_are_missed(tmp_path: Path, what: str) -> None:
     lattice = worlds.make_lattice(truth.shape, 10, 2, 1)
     runs.write_records(tmp_path, lattice, worlds.cut(truth, lattice, mode="pieces"))
     job = runs.job_for(tmp_path, tmp_path / "out", lattice)
-    pieces = job.table("pieces/0", 0, "x").parent
 
     def losing(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:
         yield from run_here(task, job, keys)
         if task is paint_tasks.paint_block:
+            pieces = job.table("pieces/0", 0, "x").parent
             gone = {
                 "a folder": pieces,
                 "all of it": job.run_dir.merge,
                 "a file": pieces / "b00001_00000.arrow",
             }[what]
-            if gone.is_dir():
-                shutil.rmtree(gone)
-            else:
-                gone.unlink()
+            assert gone.exists()
+            gone.delete_tree()
 
     left = 3 if what == "a file" else 0
     with pytest.raises(

@@ -51,7 +51,20 @@ def test_blocks_beside_one_that_was_looked_at_are_painted_and_get_no_shard(tmp_p
 def test_tables_lie_by_query_kind_and_name(tmp_path: Path) -> None:
     job = make_job(tmp_path, tiles=2, super_tile_tiles=2)
     path = job.table("pieces/7", 1, "b00000_00001")
-    assert path == tmp_path / "out" / "merge.tmp" / "q1" / "pieces" / "7" / "b00000_00001.arrow"
+    assert path.local() == tmp_path / "out" / "merge.tmp" / "q1" / "pieces" / "7" / "b00000_00001.arrow"
+    own = replace(job, tables_dir=str(tmp_path / "out" / "merge.tmp" / "abc-1"))
+    assert own.table("rows", 0, "h").local() == own.tables.local() / "q0" / "rows" / "h.arrow"
+    assert own.tables.local() == tmp_path / "out" / "merge.tmp" / "abc-1"
+
+
+def test_results_lie_in_the_snapshot_that_is_written(tmp_path: Path) -> None:
+    """Records and run.json stay where they are."""
+    job = make_job(tmp_path, tiles=2, super_tile_tiles=2)
+    assert job.run_dir.masks.local() == tmp_path / "out" / "masks.zarr"
+    named = replace(job, snapshot="abc").run_dir
+    assert named.masks.local() == tmp_path / "out" / "snapshots" / "abc" / "masks.zarr"
+    assert named.run_json == job.run_dir.run_json
+    assert named.block("b00000_00000").local() == tmp_path / "blocks" / "b00000_00000.parquet"
 
 
 def test_the_aoi_covers_every_pixel_that_it_touches(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.files.store.store_path import store_path
 from pipeline.run.merge.order_tasks import BINS, FILES_PER_TASK, KEY_BITS, batches_of, part_keys, range_edges
 from pipeline.write import instances
 
@@ -31,7 +32,7 @@ def test_parts_hold_a_million_rows_each_over_any_ranges(monkeypatch) -> None:  #
 
 
 def test_batches_cover_all_files_once() -> None:
-    files = [f"f{i}" for i in range(130)]
+    files = [store_path("/never") / f"f{i}" for i in range(130)]
     keys = batches_of(files, BOUNDS, (7,))
     assert [file for key in keys for file in key.files] == files
     assert [key.number for key in keys] == list(range(len(keys)))

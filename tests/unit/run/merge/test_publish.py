@@ -4,6 +4,7 @@ input is refused.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import record_runs as runs
+import shapely
 import stitch_properties as properties
 import stitch_worlds as worlds
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import IncompleteRunError, RecordError
+from pipeline.files.store.store_path import store_path
 from pipeline.run.merge import order_tasks
 from pipeline.run.merge.merge_job import MergeJob
-from pipeline.run.merge.publish import publish_merge
+from pipeline.run.merge.publish import named_job, publish_merge
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -60,13 +63,88 @@ def test_killed_anywhere_and_started_again_gives_the_same_bytes(
     assert not mine.run_dir.merge.exists()
 
 
-def test_a_part_left_by_a_longer_result_goes(records: tuple[Path, MergeJob], tmp_path: Path) -> None:
+def test_another_result_has_a_snapshot_of_its_own(records: tuple[Path, MergeJob], tmp_path: Path) -> None:
+    """Nothing of the earlier one is touched: a reader may have it open."""
     _, job = records
-    mine = replace(job, out_dir=str(tmp_path), super_tile_tiles=4)
-    (tmp_path / "instances").mkdir()
-    (tmp_path / "instances" / "part-00007.parquet").write_bytes(b"older")
-    runs.merge(mine)
-    assert [path.name for path in (tmp_path / "instances").iterdir()] == ["part-00000.parquet"]
+    first = runs.merge(replace(job, out_dir=str(tmp_path)))
+    before = runs.result_bytes(tmp_path)
+    second = runs.merge(replace(job, out_dir=str(tmp_path), mode="semantic"))
+    assert first.run_dir != second.run_dir
+    assert sorted(path.name for path in (tmp_path / "snapshots").iterdir()) == sorted(
+        [first.run_dir.results.name, second.run_dir.results.name]
+    )
+    again = {
+        str(path.relative_to(first.run_dir.results)): path.read_bytes()
+        for path in first.run_dir.results.local().rglob("*")
+        if path.is_file()
+    }
+    assert again == {name: data for name, data in before.items() if name}
+    assert not (tmp_path / "run.json").exists(), "whoever closes the run says which one counts"
+
+
+def test_a_name_follows_from_records_and_parameters_and_not_from_how_it_was_merged(
+    records: tuple[Path, MergeJob], tmp_path: Path
+) -> None:
+    _, job = records
+    name = named_job(job).snapshot
+    same = replace(job, out_dir=str(tmp_path), super_tile_tiles=2, tables_dir=str(tmp_path / "t"))
+    assert named_job(same).snapshot == name
+    others = [
+        replace(job, mode="semantic"),
+        replace(job, min_area_m2=1.0),
+        replace(job, stitch=replace(job.stitch, min_area_px=3)),
+        replace(job, meta=replace(job.meta, segmenter_id="another")),
+        replace(job, aoi_grid=shapely.box(0, -9, 9, 0)),
+        replace(job, aoi_grid=shapely.box(0, -9, 8, 0)),
+    ]
+    assert len({name, *(named_job(other).snapshot for other in others)}) == len(others) + 1
+    for path in Path(job.records_dir).glob("*.parquet"):
+        (store_path(tmp_path / "blocks") / path.name).write_bytes(path.read_bytes())
+    moved = replace(job, records_dir=str(tmp_path / "blocks"))
+    assert named_job(moved).snapshot == name, "wherever they lie"
+    (tmp_path / "blocks" / "b00001_00001.parquet").unlink()
+    assert named_job(moved).snapshot != name
+
+
+def test_every_file_of_the_rasters_is_told_with_its_hash(
+    records: tuple[Path, MergeJob], tmp_path: Path
+) -> None:
+    """Also of blocks that are painted twice, because something fell away."""
+    _, job = records
+    mine = replace(job, out_dir=str(tmp_path), super_tile_tiles=2, stitch=replace(job.stitch, min_area_px=20))
+    published = publish_merge(mine, note=lambda _: None, run_tasks=runs.Shuffled(4))
+    root = published.run_dir.masks.local()
+    assert {file.key: (file.size, file.sha256) for file in published.shards} == {
+        path.relative_to(root).as_posix(): (
+            path.stat().st_size,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+    assert len(published.shards) == len({file.key for file in published.shards})
+
+
+def test_a_driver_that_slept_leaves_the_tables_of_its_successor(
+    records: tuple[Path, MergeJob], tmp_path: Path
+) -> None:
+    """Both merge the same records into the same snapshot; the sleeper wakes up and fails."""
+    folder, job = records
+    mine = replace(job, out_dir=str(tmp_path), super_tile_tiles=2)
+    seen: list[str] = []
+
+    def interrupted(task, job, keys):  # type: ignore[no-untyped-def]
+        yield from runs.Shuffled(1)(task, job, keys)
+        if not seen and job.table("edges", 0, "x").parent.exists():
+            seen.append(job.tables_dir)
+            with pytest.raises(KeyboardInterrupt):
+                publish_merge(mine, note=lambda _: None, run_tasks=runs.Shuffled(1, dies_at=9))
+
+    publish_merge(mine, note=lambda _: None, run_tasks=interrupted)
+    assert len(seen) == 1
+    assert Path(seen[0]).parent == tmp_path / "merge.tmp"
+    assert runs.result_bytes(tmp_path) == runs.result_bytes(folder / "out")
+    assert not (tmp_path / "merge.tmp").exists()
 
 
 def test_a_missing_record_and_a_torn_one_are_named(records: tuple[Path, MergeJob], tmp_path: Path) -> None:
@@ -80,6 +158,7 @@ def test_a_missing_record_and_a_torn_one_are_named(records: tuple[Path, MergeJob
     torn.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(RecordError, match=r"b00001_00001.*is damaged"):
         runs.merge(mine)
+    assert not (tmp_path / "out").exists(), "nothing is written of records that are not whole"
     torn.unlink()
     with pytest.raises(IncompleteRunError, match="no record"):
         runs.merge(mine)

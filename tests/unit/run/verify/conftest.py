@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-from damaged_runs import make_sound_run, make_zoned_run
+from damaged_runs import copy_of, make_sound_run, make_zoned_run
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +16,7 @@ def sound_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(sound_run: Path, tmp_path: Path) -> Path:
     """A copy of the sound run."""
-    return Path(shutil.copytree(sound_run, tmp_path / "run"))
+    return copy_of(sound_run, tmp_path / "run")
 
 
 @pytest.fixture(scope="session")
@@ -28,4 +27,4 @@ def sound_zones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def zoned(sound_zones: Path, tmp_path: Path) -> Path:
     """A copy of the sound run of two zones."""
-    return Path(shutil.copytree(sound_zones, tmp_path / "zoned"))
+    return copy_of(sound_zones, tmp_path / "zoned")

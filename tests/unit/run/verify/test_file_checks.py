@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from damaged_runs import edit_json, edit_table, findings_of
+from damaged_runs import edit_json, edit_table, findings_of, results_of
 
-from pipeline.run.verify.file_checks import differing_columns, sha256_of
+from pipeline.run.verify.file_checks import differing_columns
 
 Rows = list[dict[str, Any]]
 
@@ -70,10 +71,113 @@ def test_a_missing_plan(run: Path) -> None:
     ],
 )
 def test_files_that_the_item_pins(run: Path, damage: Callable[[Path], object], told: str) -> None:
+    """Those of the snapshot are pinned by its manifest, too."""
     damage(run)
     found = findings_of(run)
-    assert list(found) == ["item"]
+    assert sorted(found) == (["item", "manifest"] if told.startswith("report") else ["item"])
     assert found["item"][0].startswith(told)
+
+
+def first_shard(results: Path) -> Path:
+    return next(path for path in sorted((results / "masks.zarr" / "mask" / "c").rglob("*")) if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda results: (results / "manifest.json").unlink(), "manifest.json: it is missing"),
+        (
+            lambda results: (results / "manifest.json").write_text("{"),
+            "manifest.json: ",
+        ),
+        (
+            lambda results: edit_json(results / "manifest.json", lambda d: d.update(manifest_version=99)),
+            "manifest.json: ",
+        ),
+        (
+            lambda results: edit_json(results / "manifest.json", lambda d: d.update(snapshot="0" * 16)),
+            "snapshot: it is that of another snapshot or run",
+        ),
+        (
+            lambda results: edit_json(results / "manifest.json", lambda d: d.update(fingerprint="0" * 64)),
+            "snapshot: it is that of another snapshot or run",
+        ),
+        (
+            lambda results: (results / "masks.zarr" / "zarr.json").write_bytes(
+                (results / "masks.zarr" / "zarr.json").read_bytes() + b"\n"
+            ),
+            "masks.zarr/zarr.json: it has ",
+        ),
+        (
+            lambda results: flip_text(results / "masks.zarr" / "mask" / "zarr.json"),
+            "masks.zarr/mask/zarr.json: it has another content than the manifest pins (sha256)",
+        ),
+        (
+            lambda results: (results / "masks.zarr" / "notes.txt").write_text("mine"),
+            "masks.zarr/notes.txt: it is in the snapshot, and the manifest does not name it",
+        ),
+        (
+            lambda results: shutil.copy(
+                results / "instances" / "part-00000.parquet", results / "instances" / "copy.parquet"
+            ),
+            "instances/copy.parquet: it is in the snapshot, and the manifest does not name it",
+        ),
+        (
+            lambda results: edit_json(
+                results / "manifest.json", lambda d: d["files"].update(gone={"size": 1, "sha256": "0" * 64})
+            ),
+            "gone: it is missing or cannot be read",
+        ),
+    ],
+)
+def test_what_the_manifest_alone_notices(run: Path, damage: Callable[[Path], object], told: str) -> None:
+    damage(results_of(run))
+    found = findings_of(run)
+    found.pop("run.json", None)  # a manifest that is missing is an output that is
+    assert list(found) == ["manifest"], found
+    assert [text.startswith(told) for text in found["manifest"]] == [True], found
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        ("masks.zarr", "rasters"),
+        ("instances/part-00000.parquet", "objects"),
+        ("coverage.parquet", "ledger"),
+        ("report.html", "item"),
+    ],
+)
+def test_every_file_of_the_snapshot_is_pinned(run: Path, name: str, check: str) -> None:
+    """One that is gone is missed by what reads it, and by the manifest, by name."""
+    results = results_of(run)
+    gone = first_shard(results) if name == "masks.zarr" else results / name
+    gone.unlink()
+    found = findings_of(run)
+    assert check in found
+    key = gone.relative_to(results).as_posix()
+    assert found["manifest"] == [f"{key}: it is missing or cannot be read"]
+
+
+def test_a_run_of_a_version_without_snapshots_has_no_manifest(run: Path) -> None:
+    """Its results lie in the run directory itself."""
+    results = results_of(run)
+    names = [path.name for path in results.iterdir() if path.name != "manifest.json"]
+    for link in [path for path in run.iterdir() if path.is_symlink()]:
+        link.unlink()
+    for name in names:
+        (results / name).rename(run / name)
+    shutil.rmtree(run / "snapshots")
+    flat = {"masks": "masks.zarr", "report": "report.html", "coverage": "coverage.parquet"}
+
+    def as_before(document: dict[str, Any]) -> None:
+        for name in ("snapshot", "earlier", "at_work"):
+            del document[name]
+        del document["outputs"]["manifest"]
+        document["outputs"] |= flat | {"instances": "instances"}
+
+    edit_json(run / "run.json", as_before)
+    edit_json(run / "item.json", lambda d: [d["assets"].pop(name) for name in list(d["assets"])])
+    assert findings_of(run) == {}
 
 
 def flip(path: Path) -> None:
@@ -82,9 +186,11 @@ def flip(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
-def test_a_hash_by_hand(tmp_path: Path) -> None:
-    (tmp_path / "empty").write_bytes(b"")
-    assert sha256_of(tmp_path / "empty")[:16] == "e3b0c44298fc1c14"
+def flip_text(path: Path) -> None:
+    """Other white space: the same JSON of the same length."""
+    text = path.read_text()
+    assert "\n  " in text
+    path.write_text(text.replace("\n  ", "\n \t", 1))
 
 
 def test_columns_that_differ_by_hand() -> None:

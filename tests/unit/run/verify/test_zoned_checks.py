@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damaged_runs import edit_json, edit_table, findings_of
+from damaged_runs import edit_json, edit_table, findings_of, results_of
 
 from pipeline.run.verify.verify_run import verify
 
@@ -19,7 +19,7 @@ def test_a_sound_run_of_two_zones_is_sound(sound_zones: Path) -> None:
     verdict = verify(sound_zones)
     assert verdict.sound, verdict.findings
     assert sorted(verdict.counts) == sorted(
-        ["run.json", "plan", "records", "ledger", "objects", "rasters", "item"]
+        ["run.json", "plan", "records", "ledger", "objects", "rasters", "manifest", "item"]
     )
 
 
@@ -27,7 +27,7 @@ def test_a_sound_run_of_two_zones_is_sound(sound_zones: Path) -> None:
     ("damage", "check", "told"),
     [
         (
-            lambda run: shutil.rmtree(run / "zones" / "EPSG_26918" / "masks.zarr"),
+            lambda run: shutil.rmtree(results_of(run / "zones" / "EPSG_26918") / "masks.zarr"),
             "rasters",
             "EPSG_26918: masks.zarr: it cannot be read",
         ),
@@ -51,7 +51,26 @@ def test_a_sound_run_of_two_zones_is_sound(sound_zones: Path) -> None:
             "objects",
             "counters.instances: run.json counts 1",
         ),
-        (lambda run: (run / "coverage.parquet").unlink(), "ledger", "coverage.parquet: it cannot be read"),
+        (
+            lambda run: (results_of(run / "zones" / "EPSG_26918") / "report.html").unlink(),
+            "manifest",
+            "EPSG_26918: report.html: it is missing or cannot be read",
+        ),
+        (
+            lambda run: (results_of(run) / "report.html").write_text("another"),
+            "manifest",
+            "report.html: it has 7 bytes instead of",
+        ),
+        (
+            lambda run: (results_of(run) / "manifest.json").unlink(),
+            "manifest",
+            "manifest.json: it is missing",
+        ),
+        (
+            lambda run: (results_of(run) / "coverage.parquet").unlink(),
+            "ledger",
+            "coverage.parquet: it cannot be read",
+        ),
     ],
 )
 def test_a_wrong_file(zoned: Path, damage: Callable[[Path], object], check: str, told: str) -> None:

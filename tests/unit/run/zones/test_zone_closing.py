@@ -1,8 +1,9 @@
-"""A run of zones is closed like any other: run.json last, and a note for what could not be made."""
+"""A run of zones is closed like any other: run.json names its snapshot, and a note what could not be made."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from zone_results import two_zones
 from pipeline.run.zones import zone_closing
 from pipeline.run.zones.zone_closing import close_zones, zoned_result_table
 from pipeline.run.zones.zone_publish import publish_zones
+from pipeline.write.manifest import read_manifest
 from pipeline.write.run_dir import RunDir
+from pipeline.write.run_document import begin, finished_run
 from pipeline.write.zoned.zoned_json import ZonedInfo, ZoneEntry
 
 
@@ -41,8 +44,9 @@ def closed(root: Path, said: list[str]) -> ZonedInfo:
         started="2024-05-06T08:00:00Z",
     )
     run_dir = RunDir(root)
+    info = begin(run_dir, info)
     published = publish_zones(run_dir, results, min_area_m2=0.0, info=info)
-    done = close_zones(run_dir, info, results, published, timings_s={"total": 1.0}, say=said.append)
+    done = close_zones(info, results, published, timings_s={"total": 1.0}, say=said.append)
     said.append(zoned_result_table(done, published, run_dir))
     return done
 
@@ -54,7 +58,23 @@ def test_the_whole_says_what_came_of_it(tmp_path: Path) -> None:
     assert [zone.status for zone in info.zones] == ["incomplete", "complete"]
     document = json.loads((tmp_path / "run.json").read_text())
     assert document["counters"] == {"tiles_planned": 32, "instances": 0}
-    assert document["outputs"]["item"] == "item.json"
+    snapshot = f"snapshots/{info.snapshot}"
+    assert document["outputs"] == {
+        "zones": "zones",
+        "plan": "plan.parquet",
+        "instances": f"{snapshot}/instances",
+        "coverage": f"{snapshot}/coverage.parquet",
+        "manifest": f"{snapshot}/manifest.json",
+        "report": f"{snapshot}/report.html",
+        "item": "item.json",
+    }
+    assert all((tmp_path / path).exists() for path in document["outputs"].values())
+    assert os.readlink(tmp_path / "current") == snapshot
+    manifest = read_manifest(finished_run(tmp_path))
+    assert manifest is not None
+    assert sorted(manifest.files) == ["coverage.parquet", "instances/part-00000.parquet", "report.html"]
+    item = json.loads((tmp_path / "item.json").read_text())
+    assert item["assets"]["instances"]["href"] == f"./{snapshot}/instances/part-00000.parquet"
     assert document["notes"] == []
     assert "1 tiles failed" in said[-1]
     assert "--retry-failed" in said[-1]
@@ -70,7 +90,7 @@ def test_what_cannot_be_made_is_a_note(tmp_path: Path, monkeypatch: pytest.Monke
     info = closed(tmp_path, said)
     assert info.outputs["report"] is None
     assert info.outputs["item"] is None
-    assert info.outputs["instances"] == "instances"
+    assert info.outputs["instances"] == f"snapshots/{info.snapshot}/instances"
     assert len(info.notes) == 2
     assert "no pen" in said[0]
     assert json.loads((tmp_path / "run.json").read_text())["notes"] == list(info.notes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,14 @@ def published(root: Path, *zones: list[Seen], min_area_m2: float = 0.0, **change
     return publish_zones(RunDir(root), results, min_area_m2=min_area_m2, info=info)
 
 
+def folder_of(root: Path) -> Path:
+    """instances/ of the one snapshot."""
+    (snapshot,) = (root / "snapshots").iterdir()
+    return snapshot / "instances"
+
+
 def instances(root: Path) -> gpd.GeoDataFrame:
-    return gpd.read_parquet(root / "instances").sort_values("instance_id")
+    return gpd.read_parquet(folder_of(root)).sort_values("instance_id")
 
 
 CROSSING = shapely.box(-20, 0, 15, 10)
@@ -53,6 +61,32 @@ def test_objects_of_both_sides_and_one_across(tmp_path: Path) -> None:
     assert frame["area_m2"].tolist() == [80.0, *(pytest.approx(a, rel=1e-3) for a in (350, 100, 100))]
     assert not (tmp_path / "merge.tmp").exists()
     assert found.qa["roofs"]["joined"] == 2
+    assert found.run_dir.instances.local() == folder_of(tmp_path)
+    assert (tmp_path / "plan.parquet").is_file()
+    assert found.run_dir.coverage.is_file()
+
+
+def test_a_name_follows_from_the_zones_and_the_smallest_area(tmp_path: Path) -> None:
+    first = published(tmp_path / "a", [], []).run_dir.results.name
+    assert published(tmp_path / "b", [], []).run_dir.results.name == first
+    assert published(tmp_path / "c", [], [], min_area_m2=5.0).run_dir.results.name != first
+    results = [
+        replace(each, run_dir=each.run_dir.in_snapshot(f"s{n}"))
+        for n, each in enumerate(two_zones(tmp_path / "d", [], []))
+    ]
+    for each in results:
+        shutil.copytree(tmp_path / "d" / "zones" / each.zone.name, each.run_dir.results.local())
+    info = ZonedInfo(
+        run_id="whole",
+        fingerprint="f",
+        status="running",
+        parameters={},
+        queries=("roofs",),
+        crs="OGC:CRS84",
+        zones=(),
+    )
+    other = publish_zones(RunDir(tmp_path / "d"), results, min_area_m2=0.0, info=info)
+    assert other.run_dir.results.name != first
 
 
 def test_an_object_beyond_the_seam_that_its_owner_does_not_have_is_the_owner_s_word(tmp_path: Path) -> None:
@@ -60,7 +94,7 @@ def test_an_object_beyond_the_seam_that_its_owner_does_not_have_is_the_owner_s_w
     ghost = [Seen(5, shapely.box(-30, 60, -20, 70))]
     assert published(tmp_path / "a", [], ghost).n_instances == (0,)
     assert published(tmp_path / "b", [], ghost, failed=[(0, 2)]).n_instances == (1,)
-    assert pq.read_table(tmp_path / "a" / "instances", partitioning=None).num_rows == 0
+    assert pq.read_table(folder_of(tmp_path / "a"), partitioning=None).num_rows == 0
 
 
 def test_small_objects_go_once_they_are_whole(tmp_path: Path) -> None:

@@ -94,6 +94,6 @@ def test_tables_that_are_not_whole_are_named(run_dir: RunDir, tmp_path: Path, da
     if damage == "torn":
         part.write_bytes(part.read_bytes()[:-9])
     else:
-        (part if damage == "no parts" else run_dir.coverage).unlink()
+        (part if damage == "no parts" else run_dir.coverage).delete()
     with pytest.raises(InputError, match=r"must be whole.*restitch_region"):
         exported(run_dir, tmp_path / "r.gpkg")

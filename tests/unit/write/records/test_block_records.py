@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from record_world import assert_same_record, found_tile, grid_of, lattice_of, mixed_record, plain_tile
 
-from pipeline.errors import RecordError
+from pipeline.errors import MissingRecordError, RecordError
 from pipeline.files.public_text import public_text
 from pipeline.schema.tile_answers import BlockRecord, Fragment, Prompt, Reason, TileRecord, TileStatus
 from pipeline.schema.tiling import TileLattice, Window
 from pipeline.write.records import block_records
 from pipeline.write.records.block_records import (
     SIDES,
+    check_record,
     read_block_record,
     read_columns,
     read_counts,
@@ -51,13 +52,15 @@ def test_a_record_survives_and_lies_where_its_name_says(run_dir: RunDir) -> None
     record = mixed_record(LATTICE)
     path = write_block_record(run_dir, record, lattice=LATTICE)
     assert path == run_dir.blocks / "b00000_00000.parquet"
+    assert path.local() == run_dir.path.local() / "blocks" / "b00000_00000.parquet"
     assert_same_record(read_block_record(path, FP), record)
 
 
 def test_equal_records_give_equal_bytes_and_a_second_write_leaves_one_file(run_dir: RunDir) -> None:
     first = write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE).read_bytes()
-    assert write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE).read_bytes() == first
-    assert len(list(run_dir.blocks.iterdir())) == 1
+    slower = replace(mixed_record(LATTICE), elapsed_s=77.0)
+    assert write_block_record(run_dir, slower, lattice=LATTICE).read_bytes() == first
+    assert [path.name for path in run_dir.blocks.local().iterdir()] == ["b00000_00000.parquet"]
 
 
 FLOATS = st.floats(-1e6, 1e6)
@@ -143,6 +146,7 @@ def records(draw: st.DrawFn) -> tuple[TileLattice, BlockRecord]:
 @given(records())
 def test_any_record_survives(tmp_path: Path, made: tuple[TileLattice, BlockRecord]) -> None:
     lattice, record = made
+    RunDir(tmp_path).block(record.block_id).delete()  # of the example before
     path = write_block_record(RunDir(tmp_path), record, lattice=lattice)
     assert_same_record(read_block_record(path, FP), record)
     summaries = read_summaries(path, FP).tiles
@@ -188,7 +192,6 @@ def test_label_and_validity_columns_read_alone(run_dir: RunDir) -> None:
 def test_every_truncation_is_noticed(run_dir: RunDir) -> None:
     data = record_to_bytes(mixed_record(LATTICE), lattice=LATTICE)
     path = run_dir.block("b00000_00000")
-    path.parent.mkdir()
     for n in sorted({*range(0, len(data), 37), 1, 3, 4, 8, 12, *range(len(data) - 12, len(data))}):
         path.write_bytes(data[:n])
         with pytest.raises(RecordError, match=r"b00000_00000\.parquet is damaged.*does this block again"):
@@ -206,6 +209,7 @@ def test_no_flipped_byte_is_read_and_none_counts_as_done(run_dir: RunDir) -> Non
     tries = [*range(0, len(data) - footer, 53), *range(len(data) - footer, len(data), 11), len(data) - 1]
     readers = (
         lambda: read_block_record(path, FP),
+        lambda: check_record(path, FP),
         lambda: read_summaries(path, FP),
         lambda: read_counts(path, FP),
         lambda: read_columns(path, FP, columns=["query_index"]),
@@ -218,18 +222,20 @@ def test_no_flipped_byte_is_read_and_none_counts_as_done(run_dir: RunDir) -> Non
             readers[n % len(readers)]()
         assert list(done_blocks(run_dir, FP, ["b00000_00000"]).unusable) == ["b00000_00000"]
     path.write_bytes(data)
-    assert done_blocks(run_dir, FP, ["b00000_00000"]).done == {"b00000_00000"}
+    assert list(done_blocks(run_dir, FP, ["b00000_00000"]).done) == ["b00000_00000"]
 
 
 def test_missing_foreign_renamed_and_other_version_files_are_named(
     run_dir: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(RecordError, match=r"b00007_00000\.parquet is missing"):
-        read_block_record(run_dir.block("b00007_00000"), FP)
+    for read in (read_block_record, read_summaries, read_counts, check_record):
+        with pytest.raises(MissingRecordError, match=r"b00007_00000\.parquet is missing"):
+            read(run_dir.block("b00007_00000"), FP)
     path = write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE)
     with pytest.raises(RecordError, match="another run"):
         read_summaries(path, "0" * 64)
-    renamed = path.rename(run_dir.block("b00001_00000"))
+    renamed = run_dir.block("b00001_00000").write_bytes(path.read_bytes())
+    path.delete()
     with pytest.raises(RecordError, match="block b00000_00000"):
         read_block_record(renamed, FP)
     monkeypatch.setattr(block_records, "RECORD_VERSION", b"0")
@@ -240,6 +246,45 @@ def test_missing_foreign_renamed_and_other_version_files_are_named(
     pq.write_table(pa.table({"a": [1]}), old)
     with pytest.raises(RecordError, match="holds no hash"):
         read_block_record(old, FP)
+
+
+def test_a_check_gives_the_hash_in_the_file(run_dir: RunDir) -> None:
+    path = write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE)
+    first = check_record(path, FP)
+    assert first == pq.read_metadata(path).metadata[b"terraquery:sha256"].decode()
+    other = replace(mixed_record(LATTICE), n_embeddings=5)
+    again = write_block_record(run_dir, other, lattice=LATTICE, replaced=first)
+    assert check_record(again, FP) != first
+
+
+def test_a_record_is_written_once_and_of_several_writers_the_first_wins(run_dir: RunDir) -> None:
+    first = mixed_record(LATTICE)
+    late = replace(first, n_embeddings=5)
+    path = write_block_record(run_dir, first, lattice=LATTICE)
+    assert write_block_record(run_dir, late, lattice=LATTICE) == path
+    assert_same_record(read_block_record(path, FP), first)
+
+
+def test_a_record_that_is_done_again_is_replaced_once(run_dir: RunDir) -> None:
+    """Of two drivers that do it again the first wins; what it wrote is not what they set out to replace."""
+    first = mixed_record(LATTICE)
+    path = write_block_record(run_dir, first, lattice=LATTICE)
+    old = check_record(path, FP)
+    again = replace(first, n_embeddings=5)
+    write_block_record(run_dir, again, lattice=LATTICE, replaced=old)
+    assert_same_record(read_block_record(path, FP), again)
+    write_block_record(run_dir, replace(first, n_embeddings=6), lattice=LATTICE, replaced=old)
+    assert_same_record(read_block_record(path, FP), again)
+
+
+@pytest.mark.parametrize("there", ["damaged", "foreign"])
+def test_what_is_no_record_of_this_run_is_written_over(run_dir: RunDir, there: str) -> None:
+    record = mixed_record(LATTICE)
+    path = write_block_record(run_dir, mixed_record(LATTICE, fingerprint="0" * 64), lattice=LATTICE)
+    if there == "damaged":
+        path.write_bytes(path.read_bytes()[:-9])
+    write_block_record(run_dir, record, lattice=LATTICE)
+    assert_same_record(read_block_record(path, FP), record)
 
 
 def test_only_standard_arrow_types_are_stored(run_dir: RunDir) -> None:
@@ -259,7 +304,7 @@ def test_a_gate_and_a_verifier_add_their_columns_and_nobody_else_has_them(tmp_pa
     both = (replace(gated[0], verified=(0.9, None)), *gated[1:])
     for tiles, names in ((gated, ["gate_p", "audited"]), (both, ["gate_p", "audited", "verified"])):
         record = replace(plain, tiles=tiles)
-        path = write_block_record(RunDir(tmp_path), record, lattice=LATTICE)
+        path = write_block_record(RunDir(tmp_path / names[-1]), record, lattice=LATTICE)
         assert pq.read_schema(path).names == [*SCHEMA.names, *names]
         assert_same_record(read_block_record(path, FP), record)
         for rows in (read_summaries(path, FP).tiles, read_counts(path, FP).tiles):
@@ -276,14 +321,16 @@ def test_clouds_add_a_column_and_a_record_without_it_has_none(tmp_path: Path) ->
     assert_same_record(read_block_record(path, FP), record)
     for tiles in (read_summaries(path, FP).tiles, read_counts(path, FP).tiles):
         assert [row.cloud_px for row in tiles] == [7, *[0] * (len(tiles) - 1)]
-    path = write_block_record(RunDir(tmp_path), plain, lattice=LATTICE)
+    path = write_block_record(RunDir(tmp_path / "plain"), plain, lattice=LATTICE)
     assert {row.cloud_px for row in read_counts(path, FP).tiles} == {0}
 
 
 def test_the_golden_record_is_still_readable() -> None:
-    assert_same_record(
-        read_block_record(GOLDEN / "blocks" / "b00000_00000.parquet", FP), mixed_record(LATTICE)
-    )
+    """It is of a version that also noted how long its block took."""
+    path = GOLDEN / "blocks" / "b00000_00000.parquet"
+    assert pq.read_metadata(path).metadata[b"terraquery:elapsed_s"] == b"1.25"
+    assert_same_record(read_block_record(path, FP), mixed_record(LATTICE))
+    assert read_summaries(path, FP).n_embeddings == read_counts(path, FP).n_embeddings == 4
 
 
 def test_texts_that_utf8_or_prudence_forbid_are_made_storable(run_dir: RunDir) -> None:

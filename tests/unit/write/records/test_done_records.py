@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from record_world import lattice_of, mixed_record
 
-from pipeline.write.records.block_records import write_block_record
+from pipeline.write.records.block_records import check_record, write_block_record
 from pipeline.write.records.done_records import done_blocks, record_files
 from pipeline.write.run_dir import RunDir
 
@@ -25,26 +24,26 @@ def run_dir(tmp_path: Path) -> RunDir:
 
 def test_a_record_from_before_the_hash_is_done_again(run_dir: RunDir) -> None:
     """It cannot show that it is whole, so it is not trusted."""
-    run_dir.blocks.mkdir()
-    shutil.copy(GOLDEN / "blocks-without-hash" / "b00000_00000.parquet", run_dir.blocks)
+    old = GOLDEN / "blocks-without-hash" / "b00000_00000.parquet"
+    run_dir.block("b00000_00000").write_bytes(old.read_bytes())
     found = done_blocks(run_dir, FP, ["b00000_00000"])
     assert not found.done
     assert "no hash of its content" in found.unusable["b00000_00000"]
     write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE)
-    assert done_blocks(run_dir, FP, ["b00000_00000"]).done == {"b00000_00000"}
+    assert list(done_blocks(run_dir, FP, ["b00000_00000"]).done) == ["b00000_00000"]
 
 
 def test_only_whole_records_of_this_run_are_done(run_dir: RunDir) -> None:
     names = [f"b00000_0000{n}" for n in range(4)]
-    assert done_blocks(run_dir, FP, names).done == frozenset()
+    assert done_blocks(run_dir, FP, names).done == {}
     write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE)
     run_dir.block(names[1]).write_bytes(b"")
     write_block_record(
         run_dir, replace(mixed_record(LATTICE, fingerprint="0" * 64), block_id=names[2]), lattice=LATTICE
     )
-    (run_dir.blocks / ".b00000_00003.parquet.abc.tmp").write_bytes(b"half")
+    (run_dir.blocks.local() / ".b00000_00003.parquet.abc.tmp").write_bytes(b"half")
     found = done_blocks(run_dir, FP, names)
-    assert found.done == {names[0]}
+    assert found.done == {names[0]: check_record(run_dir.block(names[0]), FP)}
     assert set(found.unusable) == {names[1], names[2]}
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.write.records.record_seal import SEAL_METADATA, require_sealed, seal
+from pipeline.write.records.record_seal import SEAL_METADATA, require_sealed, seal, seal_of
 
 
 def unsealed(texts: list[str]) -> bytes:
@@ -29,6 +29,7 @@ def test_a_sealed_file_is_parquet_and_holds_the_hash_of_the_unsealed_one() -> No
     assert pq.read_table(io.BytesIO(sealed))["text"].to_pylist() == ["a", "b"]
     stored = pq.ParquetFile(io.BytesIO(sealed)).metadata.metadata[b"terraquery:sha256"]
     assert stored.decode() == hashlib.sha256(plain).hexdigest()
+    assert seal_of(pq.ParquetFile(io.BytesIO(sealed)).metadata.metadata) == stored.decode()
 
 
 def test_every_flipped_bit_of_every_byte_and_every_cut_is_noticed() -> None:

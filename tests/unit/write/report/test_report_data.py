@@ -109,7 +109,7 @@ def write_rows(
     run_dir: RunDir, rows: list[dict[str, Any]], polygons: list[Any], *, group_rows: int = 4
 ) -> None:
     """Rows of instances/ in pixel space; what a row does not say is null."""
-    run_dir.instances.mkdir(parents=True)
+    run_dir.instances.local().mkdir(parents=True)
     table = with_geometry(pa.Table.from_pylist(rows, schema=SCHEMA), np.array(polygons, dtype=object))
     pq.write_table(table, run_dir.instances / "part-00000.parquet", row_group_size=group_rows)
 

@@ -78,7 +78,6 @@ def test_part_files_are_taken_in_order_and_must_exist(tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path)
     with pytest.raises(InputError, match="no part file"):
         instance_files(run_dir)
-    run_dir.instances.mkdir()
-    for name in ("part-00002.parquet", "part-00000.parquet", ".part-00001.parquet.7.tmp"):
-        (run_dir.instances / name).touch()
-    assert [path.name for path in instance_files(run_dir)] == ["part-00000.parquet", "part-00002.parquet"]
+    for name in ("part-00001.parquet", "part-00000.parquet", ".part-00002.parquet.7.tmp"):
+        (run_dir.instances / name).write_bytes(b"")
+    assert [path.name for path in instance_files(run_dir)] == ["part-00000.parquet", "part-00001.parquet"]

@@ -11,7 +11,7 @@ from zone_results import zoned_info
 from pipeline.errors import InputError, RunMismatchError
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import read_run_json, write_run_json
-from pipeline.write.zoned.zoned_json import read_any_run, write_zoned_json
+from pipeline.write.zoned.zoned_json import any_run_of, read_any_run, write_zoned_json
 
 PARAMETERS = {"queries": ["roofs"], "zones": {"EPSG_32630": "a", "EPSG_32631": "b"}}
 
@@ -23,6 +23,21 @@ def test_it_comes_back_as_it_was_but_for_tokens(tmp_path: Path) -> None:
     path = write_zoned_json(tmp_path / "run.json", asked)
     assert read_any_run(path) == replace(asked, warnings=("https://h/a.tif is old",))
     assert "token" not in path.read_text()
+
+
+def test_it_says_which_snapshot_counts_and_who_may_publish(tmp_path: Path) -> None:
+    info = replace(INFO, snapshot="abc", earlier=("older", "oldest"), at_work="a driver")
+    found = read_any_run(write_zoned_json(tmp_path / "run.json", info))
+    assert (found.snapshot, found.earlier, found.at_work) == ("abc", ("older", "oldest"), "a driver")
+
+
+def test_one_of_a_version_without_snapshots_has_none(tmp_path: Path) -> None:
+    path = write_zoned_json(tmp_path / "run.json", INFO)
+    document = json.loads(path.read_text())
+    for name in ("snapshot", "earlier", "at_work"):
+        del document[name]
+    found = any_run_of(json.dumps(document).encode(), path)
+    assert (found.snapshot, found.earlier, found.at_work) == ("", (), "")
 
 
 def test_a_run_on_one_grid_is_read_as_such(tmp_path: Path) -> None:
@@ -44,7 +59,7 @@ def test_a_damaged_document_is_refused(tmp_path: Path, fault: str) -> None:
         document["run_json_version"] = 99
     if fault == "zone":
         del document["zones"][0]["name"]
-    path.write_text(json.dumps(document)[: None if fault != "cut" else 50])
+    path.write_bytes(json.dumps(document)[: None if fault != "cut" else 50].encode())
     with pytest.raises(InputError, match=r"run\.json"):
         read_any_run(path)
 
@@ -58,6 +73,8 @@ def test_a_directory_of_zones_belongs_to_its_own_run(tmp_path: Path) -> None:
     with pytest.raises(RunMismatchError, match="queries"):
         run_dir.check({**PARAMETERS, "queries": ["roads"]})
     assert run_dir.claim({"queries": ["roads"]}, new_run=True) == "new"
+    assert (tmp_path / "zones" / "EPSG_32630" / "run.json").exists(), "until the new run's run.json is there"
+    run_dir.clear()
     assert not (tmp_path / "zones").exists()
 
 

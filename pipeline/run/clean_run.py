@@ -1,0 +1,115 @@
+"""Remove what a run no longer needs: old snapshots, publications that were killed, uploads that never ended.
+
+1. `plan_cleaning` lists the snapshots. The one that counts stays, and so do the `keep` that counted before
+   it, the latest first. Any that was written less than `min_age_s` ago stays too: somebody may be reading it.
+2. `clean` holds the run's lock, so no publication is at work. It removes a snapshot's manifest first: what is
+   left of it then counts for nothing, whenever the cleaning is stopped.
+3. Block records, the plan and run.json are never touched: the results can always be made again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pipeline.errors import InputError
+from pipeline.files.atomic_file import remove_leftovers
+from pipeline.files.store.s3_store import S3Store
+from pipeline.files.store.store_path import StorePath
+from pipeline.run.sole_driver import sole_driver
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_document import finished_run, forget
+from pipeline.write.run_lock import take
+from pipeline.write.zoned.zoned_json import read_any_run
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OldSnapshot:
+    """A snapshot that may go, or why it stays."""
+
+    name: str
+    n_files: int
+    n_bytes: int
+    age_s: float
+    """Since it was whole; of one that never was, since something of it was written."""
+    stays: str = ""
+    """Why it stays. Empty: it goes."""
+
+
+def plan_cleaning(run_dir: RunDir, *, keep: int, min_age_s: float) -> list[OldSnapshot]:
+    """List the snapshots of a run, and which of them go. Raises InputError for what is no run directory."""
+    if not run_dir.run_json.is_file():
+        raise InputError(
+            "A run directory must hold run.json",
+            came=str(run_dir.path),
+            remedy="give the --out directory of a run",
+        )
+    info = read_any_run(run_dir.run_json)
+    kept = info.earlier[:keep]
+    found = []
+    for name in run_dir.snapshots.children():
+        folder = run_dir.snapshots / name
+        files = list(folder.store.entries(folder.key))
+        age_s = _age_s(run_dir.in_snapshot(name).manifest, [file.key for file in files])
+        stays = ""
+        if name == info.snapshot:
+            stays = "it counts"
+        elif name in kept:
+            stays = f"one of the {keep} that counted before"
+        elif age_s < min_age_s:
+            stays = f"younger than {min_age_s / 3600:g} h: somebody may be reading it"
+        found.append(
+            OldSnapshot(
+                name=name,
+                n_files=len(files),
+                n_bytes=sum(file.size for file in files),
+                age_s=age_s,
+                stays=stays,
+            )
+        )
+    return found
+
+
+def _age_s(manifest: StorePath, keys: list[str]) -> float:
+    """Seconds since a manifest was written, or else any of the keys."""
+    for key in (manifest.key, *keys[-1:]):
+        with suppress(FileNotFoundError):
+            return manifest.store.age_s(key)
+    return math.inf
+
+
+def clean(run_dir: RunDir, *, keep: int, min_age_s: float, say: Say) -> list[OldSnapshot]:
+    """Remove what `plan_cleaning` lists to go; returns it. Raises InputError when a driver is at work
+    there.
+    """
+    with sole_driver(run_dir.path, say=say):
+        plan = plan_cleaning(run_dir, keep=keep, min_age_s=min_age_s)
+        take(run_dir.path, say=say)
+        gone = [snapshot for snapshot in plan if not snapshot.stays]
+        for snapshot in gone:
+            folder = run_dir.in_snapshot(snapshot.name)
+            folder.manifest.delete()
+            folder.results.delete_tree()
+            say(f"removed snapshot {snapshot.name}: {snapshot.n_files} files, {snapshot.n_bytes:,} bytes")
+        forget(run_dir, {snapshot.name for snapshot in gone})
+        run_dir.merge.delete_tree()
+        store = run_dir.path.store
+        if isinstance(store, S3Store):
+            for key in store.abort_uploads(older_than_s=min_age_s):
+                say(f"ended an upload that never ended: {key}")
+        elif run_dir.path.is_local:
+            for place in (run_dir.path, run_dir.blocks):
+                remove_leftovers(place.local(), older_than_s=min_age_s)
+    return gone
+
+
+def run_dirs(place: str) -> list[RunDir]:
+    """The run directory, and those of its zones."""
+    root = finished_run(place)
+    info = read_any_run(root.run_json) if root.run_json.is_file() else None
+    zones = getattr(info, "zones", ())
+    return [root, *(finished_run(root.path / zone.path) for zone in zones)]
