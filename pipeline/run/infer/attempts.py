@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ModelError
-from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.schema.tile_answers import Reason
 
 ONE_BY_ONE_AFTER = 2
@@ -121,8 +120,12 @@ class AttemptJournal:
             path.unlink(missing_ok=True)
 
     def write(self, block_id: str, step: str, entry: _Entry) -> None:
-        """Note how an attempt stands. For `Attempt` alone."""
-        write_bytes_atomic(self._path(block_id, step), json.dumps(asdict(entry)).encode())
+        """Note how an attempt stands. For `Attempt` alone. It must outlive this process, and no power cut: so
+        nothing is forced to the disk.
+        """
+        path = self._path(block_id, step)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(json.dumps(asdict(entry)).encode())
 
     def remove(self, block_id: str, step: str) -> None:
         """Forget a block: the step is through with it. For `Attempt` alone."""
