@@ -58,12 +58,14 @@ class Steps:
         return self._segmenter.commit(image, answers)
 
     def close(self) -> None:
-        """End the prompter's engine, unless it does not come back."""
+        """End the prompter's engine, unless it does not come back; before that its loop, in which the engine
+        would complain of its end.
+        """
+        self._loop.close()
         hand = Hand("closing")
         with suppress(OverdueError):
             hand.call(self._models.close, CLOSING_S)
         hand.close()
-        self._loop.close()
 
     def _begin(self, context: RunContext) -> None:
         """Make the steps of a run."""
