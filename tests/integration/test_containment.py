@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import bad_tiles
 import numpy as np
@@ -141,11 +142,11 @@ def test_a_host_that_answers_no_more_costs_its_own_tiles_and_few_requests(
     with fault_server(tmp_path) as server:
         claim = flow.claim
 
-        def then_it_fails(planned: object) -> object:
-            context = claim(planned)  # type: ignore[arg-type]
+        def then_it_fails(*given: Any, **named: Any) -> object:
+            claimed = claim(*given, **named)
             server.clear()
             server.always = status
-            return context
+            return claimed
 
         monkeypatch.setattr(flow, "claim", then_it_fails)
         sources = (f"{server.url}/west.tif", str(tmp_path / "east.tif"))

@@ -42,4 +42,4 @@ def oracle_context(folder: Path, *, n_scenes: int = 1, px: int = 40, **limits: A
         preset_name="embedded",
         preset=build_preset(tables),
     )
-    return claim(plan_request(RunRequest(config=config, out=str(folder / "run"), runner="local")))
+    return claim(plan_request(RunRequest(config=config, out=str(folder / "run"), runner="local"))).context
