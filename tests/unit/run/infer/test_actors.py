@@ -65,7 +65,7 @@ def claimed(world: LabelWorld, out: Path) -> RunContext:
         preset_name="embedded",
         preset=build_preset(tables),
     )
-    return claim(plan_request(RunRequest(config=config, out=str(out), runner="local")))
+    return claim(plan_request(RunRequest(config=config, out=str(out), runner="local"))).context
 
 
 def the_block(context: RunContext) -> BlockSpec:
