@@ -24,6 +24,7 @@ from pipeline.load.reader import CogReader
 from pipeline.run.job_exit import readable
 from pipeline.run.screen import Say
 from pipeline.run.shortage import full_disk
+from pipeline.run.stop_signals import unbroken
 from pipeline.schema.tiling import BlockSpec, Window
 from pipeline.write.coverage import Conservation
 from pipeline.write.manifest import write_manifest
@@ -99,7 +100,8 @@ def close_run(run: MergedRun, *, say: Say) -> RunInfo:
     write_manifest(run_dir, run.info.fingerprint, run.shards)
     item_before = seen_version(run_dir.item)
     info = replace(run.info, notes=tuple(notes.texts), outputs=_outputs(run_dir))
-    info = conclude(run_dir, info)
+    with unbroken():
+        info = conclude(run_dir, info)
     item = notes.attempt(
         "item.json", lambda: write_item(run_dir, ItemInputs(info=info, geometry=footprint), item_before)
     )

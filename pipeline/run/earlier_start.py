@@ -71,7 +71,7 @@ class EarlierStart:
 
 def earlier_start(run_dir: RunDir) -> EarlierStart | None:
     """Read what is known. None: no run on one grid has begun there; `RunDir.check` says what is wrong."""
-    if not run_dir.run_json.exists():
+    if not run_dir.run_json.is_file():
         return None
     try:
         info = read_run_json(run_dir.run_json)

@@ -108,6 +108,7 @@ def find_imagery(request: RunRequest) -> FoundImagery:
     """Read the AOI and find the scenes. Raises InputError or SourceError."""
     require_proj()
     require_lasting(request.out, "--out")
+    RunDir(request.out).has_run()  # a store that cannot be reached is told before anything is searched
     return search_imagery(request.config, read_area(request.config))
 
 

@@ -69,7 +69,7 @@ def todo(context: RunContext, *, retry_failed: bool) -> Todo:
 def _healed(context: RunContext, run_dir: RunDir) -> list[str]:
     """scene_ids of scenes that an earlier start could not read, and that can be read now."""
     readable = [source.scene.scene_id for source in context.scene_sources if not source.scene.failure]
-    if not readable or not run_dir.run_json.exists():
+    if not readable or not run_dir.run_json.is_file():
         return []
     unread = set(read_run_json(run_dir.run_json).unread)
     return [name for name in readable if name in unread]

@@ -174,7 +174,7 @@ class RunDir:
         ours.
         """
         require_folder(self.path)
-        if not self.run_json.exists():
+        if not self.has_run():
             self._require_vacant()
             return "new"
         before = read_any_run(self.run_json)
@@ -227,13 +227,18 @@ class RunDir:
         for path in (*links, *own, self.zones):
             path.delete_tree()
 
+    def has_run(self) -> bool:
+        """Whether a run has begun here. Raises InputError for a place that cannot be looked at."""
+        try:
+            return self.run_json.is_file()
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+
     def _require_vacant(self) -> None:
         try:
             entries = self.path.children()
         except OSError as error:
-            raise InputError(
-                f"--out must be readable: {self.path}", came=str(error), remedy="give another --out"
-            ) from error
+            raise _unreadable(self.path, error) from error
         ours = (*_PLAN_NAMES, LOCK_NAME)
         foreign = [
             name
@@ -260,3 +265,7 @@ class RunDir:
         if name != _ZONES_NAME:
             return False
         return all(path.name in _PLAN_NAMES for path in self.zones.entries())
+
+
+def _unreadable(path: StorePath, error: OSError) -> InputError:
+    return InputError(f"--out must be readable: {path}", came=str(error), remedy="give another --out")

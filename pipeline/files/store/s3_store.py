@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,9 @@ from pipeline.files.remote_store import current_transport, open_bucket, s3_clien
 from pipeline.files.store.store import Content, ObjectEntry, Stored, StoreError
 
 SCHEME = "s3://"
+
+RETRIES = 6
+"""How often a request is made again at least when the service is busy: a run must not end for one answer."""
 
 PART_BYTES = 16 * 2**20
 """Bytes above which a file goes up in parts, and of each part."""
@@ -31,7 +36,9 @@ class S3Store:
         self._root = url.rstrip("/")
         self._name = self._root[len(SCHEME) :].partition("/")[0]
         try:
-            self.bucket, self.prefix = open_bucket(self._root, current_transport())
+            known = current_transport()
+            patient = replace(known, retries=max(known.retries, RETRIES))
+            self.bucket, self.prefix = open_bucket(self._root, patient)
         except ValueError as error:
             raise _store_error(str(error), self._root) from error
 
@@ -67,7 +74,12 @@ class S3Store:
 
     def put(self, key: str, content: Content) -> str:
         """See `store.Store`."""
-        return self._put(key, content, "overwrite")
+        try:
+            return self._put(key, content, "overwrite")
+        except FileNotFoundError as error:
+            if isinstance(content, Path) and not content.exists():
+                raise
+            raise _store_error("there is no such bucket", f"{self._root}/{key}") from error
 
     def create(self, key: str, content: Content) -> str | None:
         """See `store.Store`."""
@@ -179,8 +191,10 @@ class S3Store:
             return self._put(key, content, mode)
         except (AlreadyExistsError, PreconditionError):
             pass
-        except FileNotFoundError:  # some services answer 404 to If-Match where nothing is
-            return None
+        except FileNotFoundError as error:
+            if mode == "create":
+                raise _store_error("there is no such bucket", f"{self._root}/{key}") from error
+            return None  # some services answer 404 to If-Match where nothing is
         try:
             found = self.get(key)
         except FileNotFoundError:
@@ -217,11 +231,12 @@ def _plain(error: Exception) -> str:
     kind = type(error).__name__
     if kind in ("PermissionDeniedError", "UnauthenticatedError"):
         return "the store refuses access; check the credentials, and that they may read and write there"
-    if "timed out" in text or "timeout" in text.lower():
+    if "NoSuchBucket" in text:
+        return "there is no such bucket"
+    if status := re.search(r"status code: (\d{3})", text):
+        return f"the store answered {status[1]} ({kind})"
+    if "timed out" in text:
         return "the store did not answer in time"
-    for status in ("400", "403", "404", "409", "412", "429", "500", "501", "502", "503", "504"):
-        if f"status code: {status}" in text:
-            return f"the store answered {status} ({kind})"
     if "error sending request" in text:
         return "the store cannot be reached; check the endpoint and the network"
     return f"the request failed ({kind})"

@@ -13,6 +13,7 @@ from pipeline.files.store.store_path import StorePath
 from pipeline.run.closing import Notes
 from pipeline.run.run_times import durations, moment
 from pipeline.run.screen import Say
+from pipeline.run.stop_signals import unbroken
 from pipeline.run.summary import table
 from pipeline.run.zones.zone_objects import ZoneResult
 from pipeline.run.zones.zone_pictures import zoned_pictures
@@ -52,7 +53,8 @@ def close_zones(
     )
     write_manifest(root, info.fingerprint, ())
     item_before = seen_version(root.item)
-    info = conclude(root, replace(info, notes=tuple(notes.texts), outputs=_outputs(root)))
+    with unbroken():
+        info = conclude(root, replace(info, notes=tuple(notes.texts), outputs=_outputs(root)))
     if notes.attempt("item.json", lambda: _item(root, info, results, item_before)) is None:
         info = amend(root, replace(info, notes=tuple(notes.texts), outputs={**info.outputs, "item": None}))
     return info

@@ -1,0 +1,134 @@
+"""A run in a bucket is the run that would lie in a folder, byte for byte, and common libraries read it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import zarr
+from label_worlds import blobs, write_label_world
+
+from pipeline.files.store.store_path import StorePath, store_path
+from pipeline.run.run_times import EPOCH
+from pipeline.run.verify.verify_run import verify
+from pipeline.write.run_document import finished_run
+from pipeline.write.run_lock import LOCK_NAME
+from tests.s3_server import BUCKET, serving_s3
+
+RunJob = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with serving_s3():
+        yield f"s3://{BUCKET}"
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    """A region of 3 x 3 blocks with objects over their edges, and oracle models."""
+    folder = tmp_path_factory.mktemp("world")
+    world = write_label_world(folder, blobs(np.random.default_rng(5), 300, 300, grain=9))
+    options = folder / "options.toml"
+    options.write_text("[tiles]\npx = 64\nhalo_px = 12\nblock_tiles = 2\n")
+    return [
+        *("--source", world.scene, "--whole-scene", "--query", "anything"),
+        *("--models", f"oracle:{world.labels}", "--config", options, "--runner", "local"),
+    ]
+
+
+def objects_of(place: StorePath) -> dict[str, bytes]:
+    """Key -> bytes of everything in a run directory; links and the log left out."""
+    return {
+        path.below(place): path.read_bytes()
+        for path in place.entries()
+        if not (path.is_local and path.local().is_symlink())
+        and not path.below(place).startswith(("current/", "masks.zarr/", "instances/", "run.log"))
+    }
+
+
+def test_it_is_the_run_that_would_lie_in_a_folder(
+    run_job: RunJob, words: list[object], bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(EPOCH, "1700000000")
+    assert run_job(*words, "--out", tmp_path / "out") == 0
+    assert run_job(*words, "--out", f"{bucket}/same") == 0
+    local = objects_of(store_path(tmp_path / "out"))
+    there = objects_of(store_path(f"{bucket}/same"))
+    assert sorted(there) == sorted(local)
+    different = [key for key, data in there.items() if local[key] != data]
+    assert different == []
+    assert any(key.startswith("snapshots/") for key in there)
+    assert not (store_path(f"{bucket}/same") / LOCK_NAME).exists()
+    assert verify(f"{bucket}/same").sound
+
+
+def test_it_is_resumed_and_says_what_it_holds(run_job: RunJob, words: list[object], bucket: str) -> None:
+    place = store_path(f"{bucket}/resumed")
+    assert run_job(*words, "--out", place) == 0
+    before = objects_of(place)
+    lost = next(key for key in before if key.startswith("blocks/"))
+    (place / lost).delete()
+    snapshot = finished_run(place).results
+    (snapshot / "manifest.json").delete()
+    assert not verify(str(place)).sound
+    assert run_job(*words, "--out", place) == 0
+    after = objects_of(place)
+    times = ("run.json", "item.json")
+    assert {k: v for k, v in after.items() if k not in times} == {
+        k: v for k, v in before.items() if k not in times
+    }
+    assert verify(str(place)).sound
+
+
+def test_common_libraries_read_it(run_job: RunJob, words: list[object], bucket: str) -> None:
+    """GeoPandas and DuckDB read the table, zarr the rasters, all from the places that item.json names."""
+    duckdb = pytest.importorskip("duckdb")
+    import obstore
+    from obstore.fsspec import FsspecStore
+    from zarr.storage import ObjectStore
+
+    place = store_path(f"{bucket}/read")
+    assert run_job(*words, "--out", place) == 0
+    item = json.loads((place / "item.json").read_bytes())
+    table = item["assets"]["instances"]["href"].removeprefix("./")
+    masks = item["assets"]["masks"]["href"].removeprefix("./")
+    frame = gpd.read_parquet(io.BytesIO((place / table).read_bytes()))
+    store = place.store.bucket  # type: ignore[attr-defined]
+    prefix = place.root.removeprefix(f"{bucket}/")
+    group = zarr.open_group(ObjectStore(store, read_only=True), path=f"{prefix}/{masks}", mode="r")
+    ids = np.asarray(group["instance_id"][0])  # type: ignore[index]
+    assert set(np.unique(ids[ids > 0]).tolist()) == set(frame["instance_id"])
+    data = obstore.get(store, f"{prefix}/{table}").bytes()
+    assert len(gpd.read_parquet(io.BytesIO(bytes(data)))) == len(frame)
+    with duckdb.connect() as connection:
+        connection.register_filesystem(FsspecStore("s3", **_access()))
+        (count,) = connection.execute(f"select count(*) from read_parquet('{place}/{table}')").fetchone()
+    assert count == len(frame) > 0
+
+
+def _access() -> dict[str, object]:
+    import os
+
+    return {
+        "endpoint": os.environ["AWS_ENDPOINT_URL_S3"],
+        "access_key_id": os.environ["AWS_ACCESS_KEY_ID"],
+        "secret_access_key": os.environ["AWS_SECRET_ACCESS_KEY"],
+        "region": "us-east-1",
+        "client_options": {"allow_http": True},
+    }
+
+
+def test_a_bucket_that_is_not_there_is_told_before_anything_is_loaded(
+    run_job: RunJob, words: list[object], bucket: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_job(*words, "--out", "s3://nobody-has-this/run") == 2
+    told = capsys.readouterr().err
+    assert "s3://nobody-has-this/run" in told
+    assert "To fix:" in told
+    assert "Traceback" not in told
