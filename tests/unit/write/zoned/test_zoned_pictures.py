@@ -58,6 +58,13 @@ def pictures(tmp_path: Path) -> ZonedPictures:
     )
 
 
+def published(folder: Path) -> RunDir:
+    """The directory of all zones, with the one snapshot that it has."""
+    run_dir = RunDir(folder)
+    (name,) = run_dir.snapshots.children()
+    return run_dir.in_snapshot(name)
+
+
 def images_of(markup: str) -> dict[str, NDArray[np.int64]]:
     """alt -> pixels."""
     found = re.findall(r'src="data:image/webp;base64,([^"]+)" alt="([^"]+)"', markup)
@@ -68,7 +75,7 @@ def images_of(markup: str) -> dict[str, NDArray[np.int64]]:
 
 
 def test_objects_of_all_zones_are_drawn_once_where_they_are(pictures: ZonedPictures, tmp_path: Path) -> None:
-    overview, objects, _, distributions = picture_sections(RunDir(tmp_path), pictures, n_queries=1, seed=1)
+    overview, objects, _, distributions = picture_sections(published(tmp_path), pictures, n_queries=1, seed=1)
     assert "3 objects" in overview
     image = images_of(overview)["overview of the imagery with outlines of all objects"]
     assert image.shape == (1200, 1200, 3)
@@ -92,13 +99,13 @@ def test_the_map_shows_the_tiles_of_all_zones(pictures: ZonedPictures, tmp_path:
     """The western zone looks at -160..40 m, the eastern one at -40..160 m, both at -100..100 m north; its
     north-western tile of 50 m has failed. Grid north turns by a degree or two: edges are left out.
     """
-    statuses = read_tile_statuses(RunDir(tmp_path), GRID, (200, 200))
+    statuses = read_tile_statuses(published(tmp_path), GRID, (200, 200))
     assert (statuses[60:140, 40:160] == FOUND).mean() > 0.9
     assert (statuses[58:70, 26:42] == FAILED).all()
     assert (statuses[:44] == 0).all()
     assert (statuses[156:] == 0).all()
     assert (statuses[:, :14] == 0).all()
-    overview = picture_sections(RunDir(tmp_path), pictures, n_queries=1, seed=1)[0]
+    overview = picture_sections(published(tmp_path), pictures, n_queries=1, seed=1)[0]
     shown = images_of(overview)["map of tile statuses"]
     red, green, _ = shown[205:240, 95:145].reshape(-1, 3).mean(axis=0)
     assert red > green + 40
@@ -108,6 +115,6 @@ def test_the_map_shows_the_tiles_of_all_zones(pictures: ZonedPictures, tmp_path:
 
 def test_without_imagery_it_is_drawn_on_paper(pictures: ZonedPictures, tmp_path: Path) -> None:
     plain = ZonedPictures(grid=GRID, zones=pictures.zones)
-    overview, objects, *_ = picture_sections(RunDir(tmp_path), plain, n_queries=1, seed=1)
+    overview, objects, *_ = picture_sections(published(tmp_path), plain, n_queries=1, seed=1)
     assert len(images_of(overview)) == 2
     assert len(images_of(objects)) == 3
