@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         from pipeline.run.progress_line import ProgressLine
         from pipeline.write.export.export_run import ExportRequest, export_run, plan_export
 
-        require_lasting(args.run, "RUN_DIR")
+        require_lasting(args.run, "RUN_DIR", in_store=True)
         if args.out is not None:
             require_lasting(args.out, "--out")
         set_process_defaults(SMALL_CACHE_MB)

@@ -138,9 +138,9 @@ def request_of(args: argparse.Namespace) -> Any:
     from pipeline.run.config import check_min_area
     from pipeline.run.restitch import RestitchRequest
 
-    require_lasting(args.run, "--run")
+    require_lasting(args.run, "--run", in_store=True)
     if args.out is not None:
-        require_lasting(args.out, "--out")
+        require_lasting(args.out, "--out", in_store=True)
     matching = (
         "tau",
         "min_overlap_px",

@@ -23,19 +23,21 @@ PACKAGES = ("runtime_resources", "working_dir_files")
 """Nested folders of a Ray session that hold copies of working directories."""
 
 
-def require_lasting(path: str, option: str) -> None:
-    """Refuse a URL that is no store, and a path below a copy that Ray keeps of a working directory. Raises
-    InputError naming `option`.
+def require_lasting(path: str, option: str, *, in_store: bool = False) -> None:
+    """Refuse a URL, and a path below a copy that Ray keeps of a working directory. Raises InputError naming
+    `option`. `in_store`: what lies there is a run, which may be in a bucket.
     """
-    if path.startswith(SCHEME):
+    if in_store and path.startswith(SCHEME):
         store_path(path, option)
         return
     if "://" in path or re.match(r"[a-z0-9]{2,}:/", path):
         raise InputError(
-            f"{option} must be a local path or s3://bucket/prefix",
+            f"{option} must be a local path" + (" or s3://bucket/prefix" if in_store else ""),
             came=path,
             remedy="give one of these; other services are reached through their S3 protocol, with "
-            "AWS_ENDPOINT_URL_S3 as its address",
+            "AWS_ENDPOINT_URL_S3 as its address"
+            if in_store
+            else "give a folder of this machine",
         )
     parts = Path(path).absolute().parts
     if PACKAGES in pairwise(parts):

@@ -107,7 +107,7 @@ def plan_request(request: RunRequest) -> PlannedRun:
 def find_imagery(request: RunRequest) -> FoundImagery:
     """Read the AOI and find the scenes. Raises InputError or SourceError."""
     require_proj()
-    require_lasting(request.out, "--out")
+    require_lasting(request.out, "--out", in_store=True)
     RunDir(request.out).has_run()  # a store that cannot be reached is told before anything is searched
     return search_imagery(request.config, read_area(request.config))
 

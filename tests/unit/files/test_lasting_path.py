@@ -61,3 +61,11 @@ def test_everything_else_is_taken(package: Path, tmp_path: Path, monkeypatch: py
         monkeypatch.chdir(tmp_path / folder / "runs")
         require_lasting("out", "--out")
     assert list(package.iterdir()) == []
+
+
+def test_a_run_may_lie_in_a_bucket_and_nothing_else() -> None:
+    require_lasting("s3://bucket/runs/first", "--out", in_store=True)
+    with pytest.raises(InputError, match=r"or s3://bucket/prefix"):
+        require_lasting("gs://bucket/runs", "--out", in_store=True)
+    with pytest.raises(InputError, match="must name a prefix"):
+        require_lasting("s3://bucket", "--out", in_store=True)

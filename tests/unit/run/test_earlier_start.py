@@ -106,7 +106,7 @@ def test_it_is_read_from_run_json(tmp_path: Path) -> None:
     assert found.pins == {"a": {"scene_id": "a", "bands": [1, 2, 3], "sha256": "1"}}
     assert found.unread == {"b"}
     assert found.scenes["a"] == scenes[0]
-    out.run_json.write_text("{")
+    out.run_json.write_bytes(b"{")
     assert earlier_start(out) is None
 
 
@@ -125,6 +125,6 @@ def test_a_block_needed_a_scene_where_the_errors_of_its_tiles_begin_with_it(
     record = TileRecord(
         tile=LATTICE.tile(0, 0), query_index=0, status=TileStatus.FAILED, reason=reason, error=error
     )
-    summaries = BlockSummaries(block_id="b", tiles=(record,), n_embeddings=0, elapsed_s=0.0)
+    summaries = BlockSummaries(block_id="b", tiles=(record,), n_embeddings=0)
     assert needed_unread(summaries, ["x", "a"]) is needed
     assert not needed_unread(summaries, [])

@@ -31,7 +31,7 @@ from pipeline.run.prepare import (
 from pipeline.run.todo import todo
 from pipeline.segment.sam2_model import EMBEDDED_DIR
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import read_run_json
+from pipeline.write.run_json import read_run_json, run_json_bytes
 
 TILES = {"px": 40, "halo_px": 4, "block_tiles": 2}
 
@@ -227,7 +227,7 @@ def test_a_new_run_deletes_the_old_one_and_nothing_else(world: LabelWorld, tmp_p
         plan_request(replace(request(world, out, out / "scene.tif", tiles={"px": 24}), new_run=True))
     )
     assert sorted(contents(out)) == ["plan.parquet", "run.json", "run.lock", "scene.tif", "scenes.parquet"]
-    assert read_run_json(out / "run.json") == claimed.info
+    assert (out / "run.json").read_bytes() == run_json_bytes(claimed.info)
     assert claimed.info.fingerprint == claimed.context.fingerprint
     assert len(todo(claimed.context, retry_failed=False).blocks) == 4  # 4 x 4 tiles in blocks of 2 x 2
 

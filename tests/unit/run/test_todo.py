@@ -53,7 +53,6 @@ def context_of(folder: Path, scene: Scene, *, unread: tuple[str, ...]) -> Any:
     """What `todo` looks at of a run's context, with the records of OUTCOMES."""
     plan = plan_tiles(None, [SCENE], GridOptions(tile_px=16, halo_px=2, block_tiles=1))
     run_dir = RunDir(folder)
-    run_dir.blocks.mkdir(parents=True)
     for block, outcome in zip(plan.blocks(), OUTCOMES, strict=True):
         if outcome is not None:
             write_block_record(run_dir, record_of(block, outcome), lattice=plan.lattice)
