@@ -125,10 +125,15 @@ def results_of(out: Path) -> Path:
 
 
 def result_bytes(out: Path) -> dict[str, bytes]:
-    """Every published file of phase two, by its path in the snapshot, and the snapshot's name."""
+    """Every published file of phase two, by its path in the snapshot, and the snapshot's name; not what a
+    closed run adds.
+    """
     results = results_of(out)
-    files = {str(path.relative_to(results)): path for path in results.rglob("*") if path.is_file()}
-    assert {name.partition("/")[0] for name in files} == {"masks.zarr", "instances", "coverage.parquet"}
+    wanted = {"masks.zarr", "instances", "coverage.parquet"}
+    found = {str(path.relative_to(results)): path for path in results.rglob("*") if path.is_file()}
+    files = {name: path for name, path in found.items() if name.partition("/")[0] in wanted}
+    assert {name.partition("/")[0] for name in files} == wanted
+    assert {name for name in found if name not in files} <= {"report.html", "manifest.json"}
     return {name: path.read_bytes() for name, path in files.items()} | {"": results.name.encode()}
 
 

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -153,8 +154,6 @@ def show_results(run_dir: RunDir) -> None:
         _link(root / CURRENT, f"{run_dir.snapshots.name}/{snapshot}")
         for name in RESULT_NAMES:
             if (root / CURRENT / name).exists():
-                if not (root / name).is_symlink():
-                    (run_dir.path / name).delete_tree()  # of a version that knew no snapshots
                 _link(root / name, f"{CURRENT}/{name}")
             elif (root / name).is_symlink():
                 (root / name).unlink()
@@ -164,6 +163,8 @@ def _link(path: Path, target: str) -> None:
     """Make a link, or let one lead elsewhere, at once."""
     if path.is_symlink() and os.readlink(path) == target:
         return
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)  # of a version that knew no snapshots, or of a copy that followed the links
     temporary = path.with_name(f".{path.name}.link.tmp")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)

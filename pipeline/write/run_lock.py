@@ -225,7 +225,7 @@ def _look(path: StorePath) -> _Held | None:
             pid=int(entry["pid"]),
             born=str(entry["born"]),
             pid_table=str(entry["pid_table"]),
-            token=str(entry["token"]),
+            token=str(entry.get("token", "")),
         )
     except (ValueError, TypeError, KeyError):
         holder = None
