@@ -1,6 +1,6 @@
 """One bounded look at a scene, before any worker reads it. Stretch, collar and shares are settled from it.
 
-1. A scene with overviews, or one that is small enough, is read whole and decimated (`SIDE_PX`).
+1. A scene with overviews, or one that is small enough, is read whole and decimated (`LookSize`).
 2. A larger one is sampled in windows that lie evenly over it. Where these hold little imagery, windows are
    added in which the file stores something (`_windows_with_data`), so that a narrow strip is found too. No
    scene costs more than `MAX_WINDOWS` windows.
@@ -125,6 +125,18 @@ def _page_notes(pages: Sequence[str]) -> tuple[str, ...]:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class LookSize:
+    """How much of a scene is read at most."""
+
+    side_px: int
+    """Longest side of the decimated look."""
+    full_read_bytes: int
+    """Decoded bytes up to which a scene, or the overview that is fit for the look, is read as a whole."""
+    sampled: bool = True
+    """Whether a larger scene is sampled in windows. False: it is not, and the look has no parts."""
+
+
 class NotAloneError(Exception):
     """Pixels of a scene cannot be read while other threads open or close datasets.
 
@@ -134,21 +146,24 @@ class NotAloneError(Exception):
     """
 
 
-def look_at(scene: Scene, *, nodata: str = "file", alone: bool = True) -> FirstLook:
-    """Look at one scene; `nodata` as in `LoadOptions`.
+def look_at(
+    scene: Scene, *, nodata: str = "file", alone: bool = True, size: LookSize | None = None
+) -> FirstLook:
+    """Look at one scene; `nodata` as in `LoadOptions`, `size`: None: as a run looks at it.
 
     `alone`: whether no other thread opens or closes datasets. Parts that cannot be read are left out, with a
     warning. Raises InputError and SourceError as `open_raster` does, SourceError for a quality mask that does
     not fit or cannot be read, and NotAloneError.
     """
+    size = size or LookSize(side_px=SIDE_PX, full_read_bytes=FULL_READ_BYTES)
     apart = not alone and any(href_kind(file.href) != "local" for file in scene.files)
     if apart and scene.band_files:
         raise NotAloneError
     with ExitStack() as stack:
         stack.enter_context(raster_environment(scene))
         raw = stack.enter_context(open_raster(scene))
-        whole = _whole(raw)
-        windows = [whole] if whole else _even_windows(raw)
+        whole = _whole(raw, size)
+        windows = [whole] if whole else _even_windows(raw) if size.sampled else []
         alpha, textured = _alpha_sample(raw, scene, windows)
         rule, notes = settle_rule(raw, nodata=nodata, alpha_sample=alpha, textured=textured)
         if rule.kind == "none" and alpha is None and raw.count not in scene.rgb_bands:
@@ -163,7 +178,7 @@ def look_at(scene: Scene, *, nodata: str = "file", alone: bool = True) -> FirstL
         if dataset is not raw:
             stack.enter_context(dataset)
         parts = [part for item in windows if (part := _read(dataset, scene, item)) is not None]
-        if not whole and _n_valid(parts) < WANTED_PX:
+        if windows and not whole and _n_valid(parts) < WANTED_PX:
             stored = raw
             if scene.band_files:  # the dataset does not know what its files store; red stands for all
                 stored = stack.enter_context(open_raster(replace(scene, band_files=())))
@@ -172,7 +187,7 @@ def look_at(scene: Scene, *, nodata: str = "file", alone: bool = True) -> FirstL
                     parts.append(part)
                 if _n_valid(parts) >= WANTED_PX:
                     break
-    cell_px = max(1, math.ceil(max(scene.height, scene.width) / SIDE_PX)) if whole else 0
+    cell_px = max(1, math.ceil(max(scene.height, scene.width) / size.side_px)) if whole else 0
     return FirstLook(rule=rule, parts=_with_marks(parts, scene), cell_px=cell_px, lossy=lossy, notes=notes)
 
 
@@ -213,14 +228,15 @@ class _Read:
         return RasterWindow(self.window.col0, self.window.row0, self.window.width, self.window.height)
 
 
-def _whole(dataset: DatasetReader) -> _Read | None:
+def _whole(dataset: DatasetReader, look: LookSize) -> _Read | None:
     """The decimated read of the whole scene. None: it would cost too much."""
     height = int(dataset.height)
     width = int(dataset.width)
+    factor = max(1, math.ceil(max(height, width) / look.side_px))
+    level = max((level for level in dataset.overviews(1) if level <= factor), default=1)
     size = 3 * height * width * np.dtype(dataset.dtypes[0]).itemsize
-    if not dataset.overviews(1) and size > FULL_READ_BYTES:
+    if size > look.full_read_bytes * level**2:
         return None
-    factor = max(1, math.ceil(max(height, width) / SIDE_PX))
     return _Read(
         window=Window(row0=0, col0=0, row1=height, col1=width),
         shape=(math.ceil(height / factor), math.ceil(width / factor)),

@@ -1,6 +1,7 @@
 """A region whose scenes have several CRSs: each zone in its own pixels, objects over the seams once.
 
 zone_plan      scenes -> zones, and the ground that each of them owns
+zone_imagery   holes of scenes that lie on ground of another zone, from a small look at each
 zone_flow      a run per zone, then one result of all
 zone_objects   objects of the zones in longitude and latitude; those near a seam apart from the rest
 zone_match     which objects of two zones are one, by what both saw

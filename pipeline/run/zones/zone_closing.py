@@ -48,7 +48,12 @@ def close_zones(
     notes.attempt(
         "report.html",
         lambda: write_zoned_page(
-            root, info, published.conservation, n_instances=published.n_instances, pictures=pictures or ()
+            root,
+            info,
+            published.conservation,
+            n_instances=published.n_instances,
+            reports=_reports(root, results),
+            pictures=pictures or (),
         ),
     )
     write_manifest(root, info.fingerprint, ())
@@ -64,6 +69,12 @@ def _pictures(root: RunDir, info: ZonedInfo, results: Sequence[ZoneResult], note
     seed = int(info.fingerprint[:8] or "0", 16)
     with zoned_pictures(results, notes) as pictures:
         return picture_sections(root, pictures, n_queries=len(info.queries), seed=seed)
+
+
+def _reports(root: RunDir, results: Sequence[ZoneResult]) -> list[str | None]:
+    """Where the zones' reports lie in the joint directory. None: a zone has none."""
+    paths = [each.run_dir.report for each in results]
+    return [path.below(root.path) if path.exists() else None for path in paths]
 
 
 def _item(root: RunDir, info: ZonedInfo, results: Sequence[ZoneResult], seen: str) -> StorePath:

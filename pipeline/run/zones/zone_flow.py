@@ -37,6 +37,7 @@ from pipeline.run.screen import Say
 from pipeline.run.sole_driver import sole_driver
 from pipeline.run.summary import closing_code, notice_box, plan_text, table
 from pipeline.run.zones.zone_closing import close_zones, zoned_result_table
+from pipeline.run.zones.zone_imagery import imagery_footprints
 from pipeline.run.zones.zone_objects import ZoneResult
 from pipeline.run.zones.zone_plan import Zone, by_crs, zones_of
 from pipeline.run.zones.zone_publish import publish_zones
@@ -93,7 +94,8 @@ def divided(config: RunConfig, found: FoundImagery, *, say: Say) -> tuple[Zone, 
     """Divide scenes of several CRSs into zones. Empty: one grid serves all, or nothing can be divided.
 
     One zone: it covers all of the area, and says so. Raises InputError for scenes outside the AOI, and for a
-    --resolution that would mean another length in each zone.
+    --resolution that would mean another length in each zone; SourceError (retryable) when a server does not
+    answer.
     """
     grid = config.grid
     groups = by_crs(found.scenes) if grid.crs is None else []
@@ -110,9 +112,8 @@ def divided(config: RunConfig, found: FoundImagery, *, say: Say) -> tuple[Zone, 
             remedy="give --gsd in metres on the ground, or --crs for one grid",
         )
     tiles = config.tiles
-    zones = zones_of(
-        found.scenes, found.aoi, band_px=tiles.px - tiles.halo_px, footprints=found.found.footprints
-    )
+    footprints = imagery_footprints(found.scenes, found.aoi, found.found.footprints, config.load)
+    zones = zones_of(found.scenes, found.aoi, band_px=tiles.px - tiles.halo_px, footprints=footprints)
     if len(zones) == 1:
         say(
             f"note: {zones[0].name} alone is used: its scenes cover all of the area that is nearest to them, "

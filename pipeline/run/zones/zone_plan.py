@@ -2,8 +2,8 @@
 
 1. `zones_of` groups scenes by CRS. What a zone's scenes cover is its cover, in longitude and latitude.
 2. The covers are cut into regions by which zones cover them. In a region of several zones the one with the
-   nearest central meridian owns the ground; a CRS that has none owns by order of scenes. Where catalogues say
-   what of a scene is imagery, that is divided first.
+   nearest central meridian owns the ground; a CRS that has none owns by order of scenes. Where catalogues or
+   the files (`zone_imagery`) say what of a scene is imagery, that is divided first.
 3. A piece that borders more on ground which another zone covers alone goes to that zone, so that zones do not
    interleave.
 4. Every zone works on the ground that it owns and a seam band around it, as far as its scenes reach. What
@@ -39,7 +39,7 @@ SNAP_DEG = 1e-9
 LEAST_DEG2 = 1e-12
 """Ground smaller than this, about a hundredth of a square metre, is rounding and no zone's."""
 
-_EDGE_STEPS = 32
+EDGE_STEPS = 32
 """Pieces into which edges of scenes are cut, so that they can bend."""
 
 _TRANSVERSE_MERCATOR = "9807"
@@ -71,8 +71,8 @@ def zones_of(
 ) -> tuple[Zone, ...]:
     """Divide the scenes that meet the AOI (None: everywhere) into zones, in order of their first scenes.
 
-    `band_px`: width of the seam band in pixels of the zone. `footprints`: scene_id -> where its catalogue
-    says that it has imagery, in degrees. Zones without ground of their own are left out. Raises InputError
+    `band_px`: width of the seam band in pixels of the zone. `footprints`: scene_id -> where it has
+    imagery, in degrees. Zones without ground of their own are left out. Raises InputError
     for scenes that meet no AOI or have no place on Earth.
     """
     groups = by_crs(relevant_scenes(scenes, aoi))
@@ -128,7 +128,7 @@ def cover_of(scenes: Sequence[Scene]) -> BaseGeometry:
         scene_bounds_lonlat(scene)  # refuses what lies nowhere on Earth
         corners = [(0, 0), (scene.width, 0), (scene.width, scene.height), (0, scene.height)]
         ring = shapely.Polygon([affine_of(scene.transform) @ corner for corner in corners])
-        outlines.append(shapely.segmentize(ring, ring.length / 4 / _EDGE_STEPS))
+        outlines.append(shapely.segmentize(ring, ring.length / 4 / EDGE_STEPS))
     assert wkt is not None
     lonlat = polygons_to_lonlat(np.array(outlines, dtype=object), wkt)
     return polygonal(shapely.union_all(shapely.make_valid(lonlat), grid_size=SNAP_DEG))
@@ -258,7 +258,7 @@ def grown(part: BaseGeometry, crs_wkt: str, *, metres: float) -> BaseGeometry:
     pieces = []
     for piece in shapely.get_parts(part):
         west, south, east, north = piece.bounds
-        dense = piece.segmentize(max(east - west, north - south, 1e-6) / _EDGE_STEPS)
+        dense = piece.segmentize(max(east - west, north - south, 1e-6) / EDGE_STEPS)
         moved = shapely.transform(
             dense, lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1], errcheck=False))
         )

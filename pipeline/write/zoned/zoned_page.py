@@ -1,11 +1,16 @@
 """report.html of a run of several zones: pictures and sums of all, and a way to the report of each zone.
 
 Pictures are made by `zoned_pictures`. Failures are on the zones' own pages, which are made as for any run.
+
+The page lies in a snapshot, and its links lead from there to the snapshots of the zones. In a local folder it
+is shown in the run directory too, as a copy whose links lead from there (`seen_from_above`). A symbolic link
+would not do: a browser resolves the links of a page by its address.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 from pipeline.files.store.store_path import StorePath
 from pipeline.write.coverage import Conservation
@@ -16,6 +21,9 @@ from pipeline.write.report.report_style import CONTENT_SECURITY_POLICY, STYLE
 from pipeline.write.run_dir import RunDir
 from pipeline.write.zoned.zoned_json import ZonedInfo
 
+_WAY_UP = "../../"
+"""From a snapshot to the run directory."""
+
 
 def write_zoned_page(
     root: RunDir,
@@ -23,9 +31,14 @@ def write_zoned_page(
     conservation: Conservation,
     *,
     n_instances: Sequence[int],
+    reports: Sequence[str | None],
     pictures: Sequence[Html] = (),
 ) -> StorePath:
-    """Write report.html. `n_instances`: per query; `pictures`: sections that are shown first."""
+    """Write report.html into the snapshot of `root`.
+
+    `n_instances`: per query; `reports`: per zone, the path of its report in the run directory (None: it has
+    none); `pictures`: sections that are shown first.
+    """
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -37,13 +50,18 @@ def write_zoned_page(
     sections = [
         _header(info, conservation, n_instances),
         *pictures,
-        _zones(info),
+        _zones(info, reports),
         _seams(info),
         _tiles(info, conservation),
         _facts(info),
     ]
     page = tag("html", head, tag("body", tag("main", *sections)), lang="en")
     return root.report.write_bytes(("<!doctype html>\n" + page).encode("utf-8", "replace"))
+
+
+def seen_from_above(page: bytes) -> bytes:
+    """Make the page of a snapshot fit for the run directory: its links lead from there."""
+    return page.replace(f'href="{_WAY_UP}'.encode(), b'href="')
 
 
 def _header(info: ZonedInfo, conservation: Conservation, n_instances: Sequence[int]) -> Html:
@@ -73,17 +91,17 @@ def _header(info: ZonedInfo, conservation: Conservation, n_instances: Sequence[i
     )
 
 
-def _zones(info: ZonedInfo) -> Html:
+def _zones(info: ZonedInfo, reports: Sequence[str | None]) -> Html:
     rows = [
         (
-            tag("a", zone.name, href=f"{zone.path}/report.html"),
+            zone.name if report is None else tag("a", zone.name, href=_WAY_UP + quote(report)),
             zone.crs,
             zone.n_scenes,
             zone.n_tiles,
             f"{zone.id_offset:,}",
             zone.status,
         )
-        for zone in info.zones
+        for zone, report in zip(info.zones, reports, strict=True)
     ]
     lead = tag(
         "p",

@@ -18,7 +18,7 @@ from pipeline.errors import InputError
 from pipeline.grid.band_files import band_source
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.load import first_look
-from pipeline.load.first_look import look_at
+from pipeline.load.first_look import LookSize, look_at
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import Window
 
@@ -78,11 +78,32 @@ def test_a_large_file_without_overviews_is_sampled(make_tif: MakeTif, small_look
     assert set(rows) == set(cols) == {0, 1, 2, 3}, "they lie in all quarters of both axes"
 
 
-def test_overviews_make_a_large_file_cheap(make_tif: MakeTif, small_looks: None) -> None:
+def test_overviews_make_a_large_file_cheap(
+    make_tif: MakeTif, small_looks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that serves the look counts. That of half the side has more than half of the bytes allowed."""
+    monkeypatch.setattr(first_look, "SIDE_PX", 100)
     path = make_tif("a.tif", np.random.default_rng(2).integers(0, 255, (3, 300, 410)).astype("uint8"))
+    assert look_at(scene_of(path)).whole is None
+    with rasterio.open(path, "r+") as dataset:
+        dataset.build_overviews([2])
+    assert look_at(scene_of(path)).whole is not None
+    monkeypatch.setattr(first_look, "FULL_READ_BYTES", 90_000)
+    assert look_at(scene_of(path)).whole is None
     with rasterio.open(path, "r+") as dataset:
         dataset.build_overviews([2, 4])
     assert look_at(scene_of(path)).whole is not None
+
+
+def test_a_look_may_be_smaller_and_without_samples(make_tif: MakeTif) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 120, 190)).astype("uint8")
+    scene = scene_of(make_tif("a.tif", pixels))
+    look = look_at(scene, size=LookSize(side_px=50, full_read_bytes=pixels.size, sampled=False))
+    assert look.whole is not None
+    assert look.whole.values.shape == (3, 30, 48)
+    assert look.cell_px == 4
+    less = look_at(scene, size=LookSize(side_px=50, full_read_bytes=pixels.size - 1, sampled=False))
+    assert less.parts == ()
 
 
 @pytest.mark.parametrize("sparse", [True, False])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from page_links import followed, hrefs_of
 from zone_results import two_zones
 
 from pipeline.run.zones import zone_closing
@@ -18,8 +20,13 @@ from pipeline.write.run_document import begin, finished_run
 from pipeline.write.zoned.zoned_json import ZonedInfo, ZoneEntry
 
 
-def closed(root: Path, said: list[str]) -> ZonedInfo:
+def closed(root: Path, said: list[str], *, reports: bool = False) -> ZonedInfo:
+    """`reports`: the zones have some, the western one in a snapshot."""
     results = two_zones(root, [], [], failed=[(1, 1)])
+    if reports:
+        results[0] = replace(results[0], run_dir=_with_snapshot(results[0].run_dir))
+        for each in results:
+            each.run_dir.report.write_bytes(each.zone.name.encode())
     entries = tuple(
         ZoneEntry(
             name=each.zone.name,
@@ -51,6 +58,19 @@ def closed(root: Path, said: list[str]) -> ZonedInfo:
     return done
 
 
+def _with_snapshot(run_dir: RunDir) -> RunDir:
+    """The same results in a snapshot."""
+    shown = run_dir.in_snapshot("z")
+    for name in ("coverage.parquet", "instances"):
+        (run_dir.path / name).local().rename(made(shown.results.local()) / name)
+    return shown
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def test_the_whole_says_what_came_of_it(tmp_path: Path) -> None:
     said: list[str] = []
     info = closed(tmp_path, said)
@@ -73,11 +93,27 @@ def test_the_whole_says_what_came_of_it(tmp_path: Path) -> None:
     manifest = read_manifest(finished_run(tmp_path))
     assert manifest is not None
     assert sorted(manifest.files) == ["coverage.parquet", "instances/part-00000.parquet", "report.html"]
+    page = (tmp_path / snapshot / "report.html").read_text()
+    assert hrefs_of(page) == []  # these zones have no reports of their own
     item = json.loads((tmp_path / "item.json").read_text())
     assert item["assets"]["instances"]["href"] == f"./{snapshot}/instances/part-00000.parquet"
     assert document["notes"] == []
     assert "1 tiles failed" in said[-1]
     assert "--retry-failed" in said[-1]
+
+
+def test_the_report_leads_to_the_zones_reports_from_where_it_lies_and_from_the_folder(tmp_path: Path) -> None:
+    """A zone has a snapshot of its own, or none as of earlier versions."""
+    info = closed(tmp_path, [], reports=True)
+    expected = [
+        tmp_path / "zones" / "EPSG_32630" / "snapshots" / "z" / "report.html",
+        tmp_path / "zones" / "EPSG_32631" / "report.html",
+    ]
+    assert followed(tmp_path / "report.html") == expected
+    assert [
+        path.resolve() for path in followed(tmp_path / "snapshots" / info.snapshot / "report.html")
+    ] == expected
+    assert not (tmp_path / "report.html").is_symlink()
 
 
 def test_what_cannot_be_made_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
