@@ -113,6 +113,7 @@ class TestSeam:
     def test_the_directory_says_what_it_is(self, seam_run: tuple[ZoneWorld, Path]) -> None:
         _, out = seam_run
         assert sorted(path.name for path in out.iterdir()) == [
+            ".swap.lock",
             "coverage.parquet",
             "current",
             "instances",
