@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from job_files import load_job
 
 from pipeline.errors import InputError
 from pipeline.files.store.store_path import StorePath, store_path
@@ -119,3 +120,21 @@ def test_uploads_that_never_ended_are_ended(bucket: str) -> None:
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"run\.json"):
         plan_cleaning(RunDir(tmp_path), keep=1, min_age_s=0.0)
+
+
+def test_the_job_says_what_goes_before_it_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = store_path(tmp_path)
+    publish(place, "one")
+    publish(place, "two")
+    main = load_job("clean_run").main
+    words = [str(tmp_path), "--keep", "0", "--min-age-hours", "0"]
+    assert main([*words, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "one  2 files, 0.0 MB: would go" in told
+    assert "two  2 files, 0.0 MB: it counts" in told
+    assert names(place) == ["one", "two"]
+    assert main(words) == 0
+    assert "removed snapshot one: 2 files" in capsys.readouterr().out
+    assert names(place) == ["two"]
+    assert main([str(tmp_path / "nothing")]) == 2
+    assert "run.json" in capsys.readouterr().err
