@@ -104,7 +104,12 @@ def is_geotiff(asset: Asset) -> bool:
     kind = asset.media_type.partition(";")[0].strip().lower()
     if kind:
         return kind in _TIFF_TYPES
-    path = _PATH.match(asset.href)
+    return has_tiff_suffix(asset.href)
+
+
+def has_tiff_suffix(href: str) -> bool:
+    """Whether the path of an href ends as those of GeoTIFFs do."""
+    path = _PATH.match(href)
     return path is not None and path[1].lower().endswith(_TIFF_SUFFIXES)
 
 

@@ -70,7 +70,7 @@ def item_of(document: object, place: str, *, alone: bool = False) -> Item:
         geometry=_footprint(document),
         start=times[0] if times else None,
         end=times[1] if times else None,
-        cloud_cover=_per_cent(properties.get("eo:cloud_cover")),
+        cloud_cover=per_cent(properties.get("eo:cloud_cover")),
         properties=properties,
         assets=_assets(document, href or place),
     )
@@ -111,7 +111,8 @@ def _require_small(document: dict[str, Any]) -> None:
     raise ItemError(f"it is nested deeper than {MOST_DEPTH} levels")
 
 
-def _per_cent(value: object) -> float | None:
+def per_cent(value: object) -> float | None:
+    """Read a share of clouds. None: it is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
         return None
     return float(value)

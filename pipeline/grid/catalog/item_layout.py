@@ -58,11 +58,12 @@ def _deciding(fields: Mapping[str, Any]) -> list[Any]:
             found += name, fields[name]
     for name in BAND_LISTS:
         if name in fields:
-            found += name, _bands(fields[name])
+            found += name, deciding_bands(fields[name])
     return found
 
 
-def _bands(value: Any) -> Any:
+def deciding_bands(value: Any) -> Any:
+    """Reduce a list of bands to what decides; other values stay."""
     if not isinstance(value, list | tuple):
         return value
     return [

@@ -34,7 +34,6 @@ from pipeline.grid.catalog.item_projection import (
     lies_apart,
     projection_of,
 )
-from pipeline.grid.catalog.quality_table import quality_of
 from pipeline.grid.catalog.reflectance_table import scene_reflectance
 from pipeline.grid.catalog.scene_choice import ItemOptions, SceneChoice, SceneChooser
 from pipeline.schema.imagery import QualityMask, Scene, SceneFile
@@ -113,7 +112,7 @@ def _draft(item: Item, chooser: SceneChooser, options: ItemOptions) -> _Draft:
     choice = chooser.choose(item)
     assets = choice.assets(item)
     files = tuple(_file(asset) for asset in assets)
-    quality = quality_of(item, options.mask) if choice.mask is None else choice.mask.of(item)
+    quality = choice.quality(item, options.mask)
     for file in (*files, *(quality.files if quality else ())):
         require_allowed(file.href, options.guard)
     first = assets[0]

@@ -28,7 +28,8 @@ from pipeline.errors import InputError
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.catalog.found_items import CatalogSearch, LeftItem
 from pipeline.grid.catalog.item import Item
-from pipeline.grid.catalog.item_document import ItemError, item_name, item_of
+from pipeline.grid.catalog.item_document import ItemError
+from pipeline.grid.catalog.item_offers import DocumentOffer, ItemOffer
 from pipeline.grid.catalog.time_range import moments, time_range
 
 MOST_ITEMS = 250_000
@@ -103,17 +104,20 @@ class ItemSieve:
         return len(self._pass)
 
     def add(self, document: object, place: str, *, alone: bool = False, filtered: bool = False) -> bool:
-        """Offer an item, as JSON says it; returns whether it is new in this pass.
+        """Offer an item, as JSON says it. `place` and `alone`: as in `item_of`; the rest as in `offer`."""
+        return self.offer(DocumentOffer(document, place, alone=alone), filtered=filtered)
 
-        `place` and `alone`: as in `item_of`. `filtered`: the catalogue has applied the CQL2 filter. Raises
-        InputError when there are too many.
+    def offer(self, offer: ItemOffer, *, filtered: bool = False) -> bool:
+        """Offer an item; returns whether it is new in this pass.
+
+        `filtered`: the catalogue has applied the CQL2 filter. Raises InputError when there are too many.
         """
-        key = _key(document)
+        key = offer.key
         if key in self._seen:
             new = key not in self._pass
             self._pass.add(key)
             self.counts[REPEATED] += not new
-            self.counts[DIFFERING] += self._differs(key, document, place, alone=alone)
+            self.counts[DIFFERING] += self._differs(offer)
             return new
         self._seen.add(key)
         self._pass.add(key)
@@ -121,11 +125,11 @@ class ItemSieve:
         self._offered += 1
         require_most(self._offered, MOST_OFFERED, "meet")
         try:
-            item = item_of(document, place, alone=alone)
+            item = offer.item()
         except ItemError as error:
-            self.leave(item_name(document), str(error))
+            self.leave(offer.name, str(error))
             return True
-        if self._fits(item, document, filtered=filtered):
+        if self._fits(item, offer, filtered=filtered):
             self._items[(item.collection, item.item_id)] = item
             require_most(len(self._items), MOST_ITEMS, "take")
         return True
@@ -164,22 +168,24 @@ class ItemSieve:
             notes.append(f"items that fit, behind --max-items: {self.taken - self.search.limit:,}")
         return tuple(notes)
 
-    def _differs(self, key: tuple[str, str], document: object, place: str, *, alone: bool) -> bool:
+    def _differs(self, offer: ItemOffer) -> bool:
         """Whether a repeat differs from the taken item of its name."""
-        if key not in self._items:
+        if offer.key not in self._items:
             return False
         try:
-            return item_of(document, place, alone=alone) != self._items[key]
+            return offer.item() != self._items[offer.key]
         except ItemError:
             return True
 
-    def _fits(self, item: Item, document: object, *, filtered: bool) -> bool:
+    def _fits(self, item: Item, offer: ItemOffer, *, filtered: bool) -> bool:
         if self.collections and item.collection not in self.collections:
             self.counts[ELSEWHERE] += 1
             return False
-        if self.area is not None and not self.area.intersects(item.geometry):
-            self.counts[OUTSIDE] += 1
-            return False
+        if self.area is not None:
+            meets = self.area.intersects(item.geometry) if offer.meets is None else offer.meets
+            if not meets:
+                self.counts[OUTSIDE] += 1
+                return False
         if self.beyond is not None and self.beyond.intersects(item.geometry):
             return False
         if self.times is not None:
@@ -189,7 +195,7 @@ class ItemSieve:
             if not self.times.holds(item.start, item.end):
                 self.counts[OTHER_TIME] += 1
                 return False
-        if self.filter is not None and not filtered and not self._wanted(item, document):
+        if self.filter is not None and not filtered and not self._wanted(item, offer.document()):
             return False
         most = self.search.max_cloud
         if most is not None and item.cloud_cover is None:
@@ -200,10 +206,9 @@ class ItemSieve:
             return False
         return True
 
-    def _wanted(self, item: Item, document: object) -> bool:
+    def _wanted(self, item: Item, document: dict[str, Any]) -> bool:
         """Evaluate the filter. What it says of a property that the item lacks is unknown, so not wanted."""
         assert self.filter is not None
-        assert isinstance(document, dict)
         plain = {**document, "geometry": shapely.geometry.mapping(item.geometry)}
         try:
             wanted = bool(self.filter.matches(plain))
@@ -223,17 +228,6 @@ OTHER_TIME = "other time"
 UNWANTED = "unwanted"
 UNDECIDED = "undecided"
 """What became of an item or collection that was met and not taken; keys of `ItemSieve.counts`."""
-
-
-def _key(document: object) -> tuple[str, str]:
-    """Name an item: by collection and id, or by all that it says where it has no id."""
-    if not isinstance(document, dict) or not isinstance(document.get("id"), str):
-        try:
-            return "", f"\0{hash(repr(document))}"
-        except RecursionError:
-            return "", "\0"
-    collection = document.get("collection")
-    return collection if isinstance(collection, str) else "", document["id"]
 
 
 def require_most(count: int, most: int, verb: str) -> None:

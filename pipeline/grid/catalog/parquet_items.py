@@ -2,7 +2,7 @@
 
 1. Row groups whose statistics lie outside of the AOI or the dates are not read.
 2. Of the others, boxes and times are read first, as columns. They decide which rows are candidates.
-3. `_documents` turns candidates into the items that they were written from (stac-geoparquet specification
+3. `ItemRows` turns candidates into the items that they were written from (stac-geoparquet specification
    1.1): properties are columns, the geometry is WKB, and a null stands for a member that is missing.
 4. The sieve decides about every candidate, as about items of any other catalogue.
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -33,8 +32,11 @@ from pipeline.files.hrefs import public_href
 from pipeline.files.raster_access import raster_environment
 from pipeline.files.remote_error import RemoteError
 from pipeline.files.remote_object import RemoteObject
+from pipeline.grid.catalog.item_offers import RowOffer
 from pipeline.grid.catalog.item_sieve import OTHER_TIME, OUTSIDE, ItemSieve
-from pipeline.grid.catalog.time_range import TimeRange, rfc3339_utc
+from pipeline.grid.catalog.parquet_rows import TIMES, ItemRows
+from pipeline.grid.catalog.parquet_values import documents
+from pipeline.grid.catalog.time_range import TimeRange
 
 BATCH_ROWS = 4096
 """Rows that are decoded at a time."""
@@ -45,14 +47,6 @@ MOST_GROUP_BYTES = 4 * 1024**3
 MOST_GROUP_ROWS = 5_000_000
 """Rows of one row group: boxes and times of all of them are held together. GeoParquet advises 150,000."""
 
-_MEMBERS = frozenset(
-    ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection")
-)
-"""Columns that are members of the item; all others are its properties."""
-
-_UNUSED = ("type", "stac_version", "stac_extensions")
-
-_TIMES = ("datetime", "start_datetime", "end_datetime")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -155,8 +149,20 @@ def _add_group(file: pq.ParquetFile, group: int, name: str, sieve: ItemSieve) ->
         chosen = np.flatnonzero(wanted[start : start + batch.num_rows])
         start += batch.num_rows
         if chosen.size:
-            for document in _documents(batch.take(pa.array(chosen))):
-                sieve.add(document, name)
+            _offer_rows(batch.take(pa.array(chosen)), name, sieve)
+
+
+def _offer_rows(batch: pa.RecordBatch, name: str, sieve: ItemSieve) -> None:
+    """Offer rows in their order: usual ones as they are, others as documents."""
+    rows = ItemRows(batch, name)
+    meets: list[bool] | None = None
+    if sieve.area is not None and rows.usual.any():
+        meets = shapely.intersects(sieve.area, rows.geometry).tolist()
+    for row, usual in enumerate(rows.usual.tolist()):
+        if usual:
+            sieve.offer(RowOffer(rows, row, meets=None if meets is None else meets[row]))
+        else:
+            sieve.add(next(documents(rows.rest(row))), name)
 
 
 # --------------------------------------------------------------------------------- what is a candidate
@@ -188,7 +194,7 @@ def _group_is_outside(file: pq.ParquetFile, group: int, sieve: ItemSieve) -> boo
 def _candidates(file: pq.ParquetFile, group: int, sieve: ItemSieve) -> NDArray[np.bool_]:
     """Find the rows of a group that the search may want, (rows,); what cannot be told counts as wanted."""
     names = set(file.schema_arrow.names)
-    columns = [name for name in ("bbox", *_TIMES) if name in names]
+    columns = [name for name in ("bbox", *TIMES) if name in names]
     table = file.read_row_group(group, columns=columns)
     wanted = np.ones(file.metadata.row_group(group).num_rows, dtype=bool)
     if sieve.area is not None and "bbox" in columns:
@@ -238,8 +244,8 @@ def _sides(boxes: pa.ChunkedArray) -> tuple[NDArray[np.float64], ...] | None:
 
 def _timely(table: pa.Table, times: TimeRange) -> NDArray[np.bool_]:
     """Tell which rows may be of the wanted dates, (rows,); those without a time count."""
-    found = {name: _moments(table, name) for name in _TIMES}
-    moment, start, end = (found[name] for name in _TIMES)
+    found = {name: _moments(table, name) for name in TIMES}
+    moment, start, end = (found[name] for name in TIMES)
     start = np.where(np.isnat(moment), np.where(np.isnat(start), end, start), moment)
     end = np.where(np.isnat(moment), np.where(np.isnat(end), start, end), moment)
     wanted = np.ones(table.num_rows, dtype=bool)
@@ -260,39 +266,3 @@ def _moments(table: pa.Table, name: str) -> NDArray[np.datetime64]:
 
 def _microseconds(moment: datetime) -> np.datetime64:
     return np.datetime64(moment.replace(tzinfo=None), "us")
-
-
-# ------------------------------------------------------------------------------ from columns to items
-
-
-def _documents(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    """Give the items of a batch, as JSON would; only the geometry is shapely's, or None."""
-    index = batch.schema.get_field_index("geometry")
-    wkb = batch.column(index)
-    if pa.types.is_binary(wkb.type) or pa.types.is_large_binary(wkb.type):
-        shapes = shapely.from_wkb(np.asarray(wkb.to_pylist(), dtype=object), on_invalid="ignore")
-    else:
-        shapes = np.full(batch.num_rows, None)
-    rest = batch.select([name for name in batch.schema.names if name not in ("geometry", *_UNUSED)])
-    for row, shape in zip(rest.to_pylist(), shapes, strict=True):
-        properties = {"datetime": None}
-        members = {"properties": properties, "geometry": shape}
-        for name, value in row.items():
-            if value is not None and value == value:
-                kind = members if name in _MEMBERS else properties
-                kind[name] = _plain(value)
-        bbox = members.get("bbox")
-        if isinstance(bbox, dict):
-            keys = ("xmin", "ymin", "zmin", "xmax", "ymax", "zmax") if "zmin" in bbox else _SIDES
-            members["bbox"] = [bbox.get(key) for key in keys]
-        yield members
-
-
-def _plain(value: Any) -> Any:
-    """Turn a value of Arrow into one of JSON: no nulls and NaN in objects, times as text."""
-    kind = value.__class__
-    if kind is dict:
-        return {key: _plain(inner) for key, inner in value.items() if inner is not None and inner == inner}
-    if kind is list:
-        return [_plain(inner) for inner in value]
-    return rfc3339_utc(value) if kind is datetime else value

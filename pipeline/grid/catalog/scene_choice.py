@@ -14,10 +14,10 @@ from pipeline.errors import InputError
 from pipeline.grid.catalog.asset_choice import ChosenAssets, band_entries, choose_assets
 from pipeline.grid.catalog.item import Asset, Item
 from pipeline.grid.catalog.item_layout import layout_of
-from pipeline.grid.catalog.quality_table import MaskAsset, mask_asset
+from pipeline.grid.catalog.quality_table import MaskAsset, mask_asset, quality_of
 from pipeline.grid.catalog.reflectance_table import ValueKind, kind_of
 from pipeline.grid.radiometry import Radiometry
-from pipeline.schema.imagery import HrefGuard
+from pipeline.schema.imagery import HrefGuard, QualityMask
 
 _DATA_TYPES = frozenset(
     (
@@ -74,10 +74,17 @@ class SceneChoice:
     kinds: tuple[ValueKind, ...]
     """What the values of each asset are."""
     mask: MaskAsset | None
+    """The asset that is the mask. None: there is none, unless one is computed."""
 
     def assets(self, item: Item) -> tuple[Asset, ...]:
         """The assets of one item of the layout."""
         return tuple(item.assets[key] for key in self.keys)
+
+    def quality(self, item: Item, rule: str | None) -> QualityMask | None:
+        """The mask of one item of the layout. `rule`: what follows --mask. Raises InputError."""
+        if self.mask is not None:
+            return self.mask.of(item)
+        return None if rule is None else quality_of(item, rule)
 
 
 class SceneChooser:

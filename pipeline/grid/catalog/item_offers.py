@@ -1,0 +1,95 @@
+"""Items as a catalogue offers them to the sieve: JSON documents, or rows of a table."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from pipeline.grid.catalog.item import Item
+from pipeline.grid.catalog.item_document import item_name, item_of
+from pipeline.grid.catalog.parquet_rows import ItemRows
+from pipeline.grid.catalog.parquet_values import documents
+
+
+class ItemOffer(Protocol):
+    """One item that was met."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Collection and id; of an item without an id, empty and what stands for all that it says."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Its id, for people. Empty: it has none."""
+        ...
+
+    @property
+    def meets(self) -> bool | None:
+        """Whether its footprint meets the AOI. None: nobody has looked."""
+        ...
+
+    def item(self) -> Item:
+        """Read it. Raises ItemError."""
+        ...
+
+    def document(self) -> dict[str, Any]:
+        """All that it says, as JSON."""
+        ...
+
+
+class DocumentOffer:
+    """An item as JSON says it. `place` and `alone`: as in `item_of`."""
+
+    __slots__ = ("_alone", "_document", "_place", "key")
+
+    meets: bool | None = None
+
+    def __init__(self, document: object, place: str, *, alone: bool = False) -> None:
+        self._document = document
+        self._place = place
+        self._alone = alone
+        self.key = _key(document)
+
+    @property
+    def name(self) -> str:
+        return item_name(self._document)
+
+    def item(self) -> Item:
+        return item_of(self._document, self._place, alone=self._alone)
+
+    def document(self) -> dict[str, Any]:
+        assert isinstance(self._document, dict), "it has been read"
+        return self._document
+
+
+class RowOffer:
+    """A usual row of a table."""
+
+    __slots__ = ("_row", "_rows", "key", "meets")
+
+    def __init__(self, rows: ItemRows, row: int, *, meets: bool | None) -> None:
+        self._rows = rows
+        self._row = row
+        self.meets = meets
+        self.key = rows.key(row)
+
+    @property
+    def name(self) -> str:
+        return self.key[1]
+
+    def item(self) -> Item:
+        return self._rows.item(self._row)
+
+    def document(self) -> dict[str, Any]:
+        return next(documents(self._rows.rest(self._row)))
+
+
+def _key(document: object) -> tuple[str, str]:
+    """Name an item: by collection and id, or by all that it says where it has no id."""
+    if not isinstance(document, dict) or not isinstance(document.get("id"), str):
+        try:
+            return "", f"\0{hash(repr(document))}"
+        except RecursionError:
+            return "", "\0"
+    collection = document.get("collection")
+    return collection if isinstance(collection, str) else "", document["id"]

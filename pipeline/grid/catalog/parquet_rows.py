@@ -1,0 +1,366 @@
+"""Rows of stac-geoparquet as items, of which only what is looked at becomes objects.
+
+1. `ItemRows` reads a batch of rows by columns: ids, times, footprints and links of all rows in one step each.
+2. `usual` tells the rows that are sound as far as columns show. All others are read one by one, as JSON
+   documents are (`item_document`), which says what is wrong with them.
+3. An item's properties and assets are views of its row (`RowFields`, `RowAssets`). A column is decoded when
+   the first row of it is asked for.
+4. Rows that agree in all columns that decide have one layout (`item_layout`), and it is named once.
+"""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import shapely
+from numpy.typing import NDArray
+
+from pipeline.files.hrefs import public_href
+from pipeline.grid.catalog.asset_choice import has_tiff_suffix
+from pipeline.grid.catalog.item import Asset, Item
+from pipeline.grid.catalog.item_document import (
+    MOST_ASSETS,
+    MOST_DEPTH,
+    MOST_TEXT,
+    MOST_VALUES,
+    MOST_VERTICES,
+    per_cent,
+    resolved,
+)
+from pipeline.grid.catalog.item_layout import BAND_LISTS, PLAIN_FIELDS, deciding_bands, layout_of
+from pipeline.grid.catalog.parquet_values import (
+    depth_of,
+    is_finite,
+    most_values,
+    undictionaried,
+    values_of,
+)
+from pipeline.grid.catalog.time_range import item_times
+
+MEMBERS = frozenset(
+    ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection")
+)
+"""Columns that are members of the item; all others are its properties."""
+
+TIMES = ("datetime", "start_datetime", "end_datetime")
+_ASSET_MEMBERS = ("href", "type", "roles")
+
+
+class Columns:
+    """Columns of a batch by name, decoded when they are asked for."""
+
+    def __init__(self, arrays: Mapping[str, pa.Array]) -> None:
+        self.arrays = dict(arrays)
+        self.known: dict[str, list[Any]] = {}
+        """Those that were decoded."""
+
+    def values(self, name: str) -> list[Any] | None:
+        """Values of all rows as JSON has them; None for a null. None: there is no such column."""
+        found = self.known.get(name)
+        if found is None and name in self.arrays:
+            found = self.known[name] = values_of(self.arrays[name])
+        return found
+
+
+class RowFields(Mapping[str, Any]):
+    """One row of columns as a JSON object: a null is a member that is missing."""
+
+    __slots__ = ("_always", "_columns", "_row")
+
+    def __init__(self, columns: Columns, row: int, always: tuple[str, ...] = ()) -> None:
+        self._columns = columns
+        self._row = row
+        self._always = always
+
+    def get(self, name: str, default: Any = None) -> Any:
+        values = self._columns.known.get(name)
+        if values is None:
+            values = self._columns.values(name)
+            if values is None:
+                return default
+        found = values[self._row]
+        return default if found is None or found != found else found
+
+    def __getitem__(self, name: str) -> Any:
+        found = self.get(name)
+        if found is None and name not in self._always:
+            raise KeyError(name)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._always or (isinstance(name, str) and self.get(name) is not None)
+
+    def __iter__(self) -> Iterator[str]:
+        names = [name for name in self._columns.arrays if self.get(name) is not None]
+        return iter([*(name for name in self._always if name not in names), *names])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+class RowAssets(Mapping[str, Asset]):
+    """The assets of one row."""
+
+    __slots__ = ("_base", "_columns", "_row")
+
+    def __init__(self, columns: Mapping[str, AssetColumns], row: int, base: str) -> None:
+        self._columns = columns
+        self._row = row
+        self._base = base
+
+    def __getitem__(self, key: str) -> Asset:
+        found = self._columns[key].asset(self._row, self._base)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return (key for key, columns in self._columns.items() if columns.present[self._row])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class AssetColumns:
+    """One asset of all rows."""
+
+    def __init__(self, key: str, array: pa.StructArray) -> None:
+        names = [field.name for field in array.type]
+        arrays = {name: undictionaried(own) for name, own in zip(names, array.flatten(), strict=True)}
+        self.key = key
+        self.columns = Columns(arrays)
+        self.fields = Columns({name: own for name, own in arrays.items() if name not in _ASSET_MEMBERS})
+        hrefs = pc.fill_null(arrays["href"], "")
+        lengths = pc.utf8_length(hrefs).to_numpy(zero_copy_only=False)
+        blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(hrefs)), 0).to_numpy(zero_copy_only=False)
+        self.present: NDArray[np.bool_] = ~blank & (lengths <= MOST_TEXT)
+
+    def asset(self, row: int, base: str) -> Asset | None:
+        """The asset of one row; None: it has none, or one without a file."""
+        if not self.present[row]:
+            return None
+        hrefs = self.columns.values("href") or ()
+        kinds = self.columns.values("type")
+        roles = self.columns.values("roles")
+        kind = None if kinds is None else kinds[row]
+        own = None if roles is None else roles[row]
+        return Asset(
+            key=self.key,
+            href=resolved(hrefs[row], base),
+            media_type=kind if isinstance(kind, str) else "",
+            roles=tuple(role for role in own if isinstance(role, str)) if isinstance(own, list) else (),
+            fields=RowFields(self.fields, row),
+        )
+
+    def deciding(self) -> Iterator[pa.Array]:
+        """Columns that differ where rows are of different layouts."""
+        arrays = self.columns.arrays
+        yield pa.array(self.present)
+        if "type" not in arrays or arrays["type"].null_count:
+            yield pa.array([has_tiff_suffix(href or "") for href in self.columns.values("href") or ()])
+        yield from _deciding({name: arrays[name] for name in arrays if name != "href"}, ("type", "roles"))
+
+
+class ItemRows:
+    """A batch of rows."""
+
+    def __init__(self, batch: pa.RecordBatch, place: str) -> None:
+        """`place`: path or URL of the file, for hrefs that are relative."""
+        self._batch = batch
+        self._place = place
+        arrays = {name: undictionaried(batch.column(name)) for name in batch.schema.names}
+        self.usual = np.full(batch.num_rows, fill_value=is_regular(batch))
+        if not self.usual.any():
+            return
+        self.ids = values_of(arrays["id"])
+        self.collections = values_of(arrays["collection"]) if "collection" in arrays else None
+        self._properties = Columns({name: own for name, own in arrays.items() if name not in MEMBERS})
+        keys = [field.name for field in arrays["assets"].type]
+        self._assets = {
+            key: AssetColumns(key, own) for key, own in zip(keys, arrays["assets"].flatten(), strict=True)
+        }
+        self._hrefs = _self_hrefs(arrays.get("links"), batch.num_rows)
+        self.geometry = shapely.from_wkb(
+            arrays["geometry"].to_numpy(zero_copy_only=False), on_invalid="ignore"
+        )
+        self.geometry = shapely.force_2d(self.geometry)
+        self._starts, self._ends, timely = _times(self._properties, batch.num_rows)
+        has_file = np.any([own.present for own in self._assets.values()], axis=0)
+        named = np.array([isinstance(own, str) and 0 < len(own) <= MOST_TEXT for own in self.ids])
+        self.usual &= has_file & named & timely & _are_plain_footprints(self.geometry)
+        self._layouts = self._named_layouts(arrays)
+
+    def key(self, row: int) -> tuple[str, str]:
+        """Collection and id of a usual row."""
+        return self._collection(row), self.ids[row]
+
+    def item(self, row: int) -> Item:
+        """The item of a usual row."""
+        href = self._hrefs[row]
+        cloud = self._properties.values("eo:cloud_cover")
+        return Item(
+            item_id=self.ids[row],
+            collection=self._collection(row)[:MOST_TEXT],
+            href=public_href(href) if href else "",
+            geometry=self.geometry[row],
+            start=self._starts[row],
+            end=self._ends[row],
+            cloud_cover=None if cloud is None else per_cent(cloud[row]),
+            properties=RowFields(self._properties, row, ("datetime",)),
+            assets=RowAssets(self._assets, row, href or self._place),
+            layout=self._layouts[row],
+        )
+
+    def rest(self, row: int) -> pa.RecordBatch:
+        """One row as a batch, to be read as a document."""
+        return self._batch.slice(row, 1)
+
+    def _collection(self, row: int) -> str:
+        found = None if self.collections is None else self.collections[row]
+        return found if isinstance(found, str) else ""
+
+    def _named_layouts(self, arrays: Mapping[str, pa.Array]) -> list[bytes | None]:
+        """Name the layout of every usual row, each different one once."""
+        found: list[bytes | None] = [None] * len(self.usual)
+        self._layouts = found
+        rows = np.flatnonzero(self.usual)
+        if not rows.size:
+            return found
+        columns = [arrays[name] for name in ("collection",) if name in arrays]
+        columns += _deciding(self._properties.arrays)
+        for own in self._assets.values():
+            columns += own.deciding()
+        differing = [codes_of(column)[rows] for column in columns if not is_constant(column)]
+        codes = np.stack([np.zeros(rows.size, dtype=np.int64), *differing], axis=1)
+        _, first, group = np.unique(codes, axis=0, return_index=True, return_inverse=True)
+        names = [layout_of(self.item(row)) for row in rows[first].tolist()]
+        for row, own_group in zip(rows.tolist(), group.ravel().tolist(), strict=True):
+            found[row] = names[own_group]
+        return found
+
+
+def is_regular(batch: pa.RecordBatch) -> bool:
+    """Tell whether all columns have the types that items need, and hold nothing out of bounds."""
+    fields = {field.name: field.type for field in batch.schema}
+    assets = fields["assets"]
+    regular = (
+        pa.types.is_string(fields["id"])
+        and _is_text(fields.get("collection", pa.string()))
+        and (pa.types.is_binary(fields["geometry"]) or pa.types.is_large_binary(fields["geometry"]))
+        and pa.types.is_struct(assets)
+        and 0 < assets.num_fields <= MOST_ASSETS
+        and all(_is_asset(field.type) for field in assets)
+        and all(_is_time(fields[name]) for name in TIMES if name in fields)
+    )
+    rest = [batch.column(name) for name in fields if name != "geometry"]
+    return (
+        bool(regular)
+        and max(depth_of(column.type) for column in rest) + 2 < MOST_DEPTH
+        and sum(most_values(column) for column in rest) + 10 < MOST_VALUES
+        and all(is_finite(column) for column in rest)
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind.value_type if pa.types.is_dictionary(kind) else kind))
+
+
+def _is_asset(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_struct(kind)
+        and kind.get_field_index("href") >= 0
+        and pa.types.is_string(kind.field("href").type)
+    )
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_string(kind) or pa.types.is_null(kind))
+
+
+def _times(columns: Columns, n_rows: int) -> tuple[list[str | None], list[str | None], NDArray[np.bool_]]:
+    """Read the first and last moment of all rows as `item_times` does, and whether they are sound."""
+    kinds = [columns.arrays[name].type for name in TIMES if name in columns.arrays]
+    moments = columns.values("datetime")
+    starts: list[str | None] = [None] * n_rows
+    ends: list[str | None] = [None] * n_rows
+    sound = np.ones(n_rows, dtype=np.bool_)
+    checked = not any(pa.types.is_string(kind) for kind in kinds)
+    for row in range(n_rows):
+        moment = None if moments is None else moments[row]
+        if checked and moment is not None and moment.endswith("Z"):
+            starts[row] = ends[row] = moment
+            continue
+        try:
+            found = item_times(RowFields(columns, row))
+        except ValueError:
+            sound[row] = False
+            continue
+        if found is not None:
+            starts[row], ends[row] = found
+    return starts, ends, sound
+
+
+def _self_hrefs(links: pa.Array | None, n_rows: int) -> list[str]:
+    """Find the URL of each row's `self` link. Empty: it has none."""
+    found = [""] * n_rows
+    if links is None or not pa.types.is_list(links.type) or not pa.types.is_struct(links.type.value_type):
+        return found
+    kind = links.type.value_type
+    if kind.get_field_index("rel") < 0 or kind.get_field_index("href") < 0:
+        return found
+    flat = links.flatten()
+    rels = values_of(pc.struct_field(flat, "rel"))
+    hrefs = values_of(pc.struct_field(flat, "href"))
+    for row, rel, href in zip(pc.list_parent_indices(links).to_pylist(), rels, hrefs, strict=True):
+        fits = rel == "self" and isinstance(href, str) and "://" in href and len(href) <= MOST_TEXT
+        if fits and not found[row]:
+            found[row] = href
+    return found
+
+
+def _are_plain_footprints(shapes: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """Tell which footprints are valid polygons in degrees that need no care, (n,)."""
+    polygons = np.isin(shapely.get_type_id(shapes), (3, 6)) & ~shapely.is_empty(shapes)
+    polygons &= shapely.get_num_coordinates(shapes) <= MOST_VERTICES
+    west, south, east, north = shapely.bounds(shapes).T
+    with np.errstate(invalid="ignore"):
+        placed = (west >= -180) & (east <= 180) & (east - west < 180) & (south >= -90) & (north <= 90)
+    return np.asarray(polygons & placed & shapely.is_valid(shapes), dtype=np.bool_)
+
+
+def _deciding(arrays: Mapping[str, pa.Array], also: tuple[str, ...] = ()) -> Iterator[pa.Array]:
+    """Of columns of properties or of an asset, those that `layout_of` looks at."""
+    for name in (*also, *PLAIN_FIELDS, *BAND_LISTS):
+        if name in arrays:
+            yield arrays[name]
+    transform = arrays.get("proj:transform")
+    if transform is None:
+        return
+    if pa.types.is_list(transform.type) and _shortest(transform) >= 6:
+        yield pc.list_element(transform, 0)
+        yield pc.list_element(transform, 3)
+    else:
+        yield transform
+
+
+def _shortest(lists: pa.Array) -> int:
+    return int(pc.min(pc.list_value_length(lists)).as_py() or 0)
+
+
+def is_constant(column: pa.Array) -> bool:
+    """Tell whether all rows of a column are the same."""
+    return bool(column.slice(1).equals(column.slice(0, max(len(column) - 1, 0))))
+
+
+def codes_of(column: pa.Array) -> NDArray[np.int64]:
+    """Number the different values of a column, (n,); what of a band decides nothing does not count."""
+    if not pa.types.is_nested(column.type) and not pa.types.is_null(column.type):
+        return np.asarray(column.dictionary_encode(null_encoding="encode").indices.to_numpy(), dtype=np.int64)
+    seen: dict[bytes, int] = {}
+    texts = [marshal.dumps(deciding_bands(value), 2) for value in values_of(column)]
+    return np.array([seen.setdefault(text, len(seen)) for text in texts], dtype=np.int64)

@@ -1,0 +1,141 @@
+"""Rows of stac-geoparquet against the JSON documents that they stand for, one by one."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import rustac
+from stac_items import stac_item
+
+from pipeline.grid.catalog.found_items import FoundItems
+from pipeline.grid.catalog.item_document import ItemError, item_of
+from pipeline.grid.catalog.item_layout import layout_of
+from pipeline.grid.catalog.item_scene import scenes_of
+from pipeline.grid.catalog.parquet_rows import ItemRows, codes_of, is_constant
+from pipeline.grid.catalog.parquet_values import documents
+from pipeline.grid.catalog.scene_choice import ItemOptions
+
+
+def written(items: list[dict[str, Any]], folder: Path) -> pa.RecordBatch:
+    rustac.write_sync(
+        str(folder / "items.parquet"), {"type": "FeatureCollection", "features": copy.deepcopy(items)}
+    )
+    return pq.read_table(folder / "items.parquet").combine_chunks().to_batches()[0]
+
+
+def varied(name: str, data_dir: Path) -> list[dict[str, Any]]:
+    """Copies of recorded items that differ in what real ones differ in."""
+    page = json.loads((data_dir / "stac" / name).read_text())
+    found = []
+    for number in range(24):
+        for item in page["features"] if isinstance(page, dict) else page:
+            own = json.loads(json.dumps(item).replace(item["id"], f"{item['id']}_{number}"))
+            keys = list(own["assets"])
+            if number % 7 == 3:
+                own["properties"].pop("eo:cloud_cover", None)
+            if number % 5 == 2:
+                own["properties"]["datetime"] = f"2023-01-{number + 1:02}T10:00:00.{number:03}Z"
+            if number % 6 == 4:
+                own["assets"].pop(keys[0])
+            if number % 6 == 5:
+                own["assets"][keys[-1]]["href"] = "relative/x.tif"
+            if number % 4 == 1:
+                own["links"] = []
+            found.append(own)
+    return found
+
+
+@pytest.mark.parametrize(
+    "name", ["naip-pc.json", "sentinel-2-l2a-pc.json", "earthsearch_s2_search_page.json"]
+)
+def test_rows_are_the_items_that_their_documents_are(name: str, data_dir: Path, tmp_path: Path) -> None:
+    batch = written(varied(name, data_dir), tmp_path)
+    place = "https://api.example/items.parquet"
+    rows = ItemRows(batch, place)
+    assert rows.usual.any()
+    for row, document in enumerate(documents(batch)):
+        if rows.usual[row]:
+            item = rows.item(row)
+            alone = item_of(document, place)
+            assert item == alone
+            assert alone == item
+            assert dict(item.properties) == alone.properties
+            assert item.layout == layout_of(alone)
+            assert rows.key(row) == (alone.collection, alone.item_id)
+
+
+@pytest.mark.parametrize("name", ["naip-pc.json", "sentinel-2-l2a-pc.json"])
+def test_scenes_of_rows_are_those_of_documents(name: str, data_dir: Path, tmp_path: Path) -> None:
+    batch = written(varied(name, data_dir), tmp_path)
+    rows = ItemRows(batch, "")
+    numbers = np.flatnonzero(rows.usual).tolist()
+    alone = [item_of(document, "") for document in documents(batch)]
+    one = scenes_of(FoundItems(items=tuple(rows.item(row) for row in numbers)), ItemOptions())
+    other = scenes_of(FoundItems(items=tuple(alone[row] for row in numbers)), ItemOptions())
+    assert one.scenes == other.scenes
+    assert one.left == other.left
+
+
+def changed(column: str, values: list[Any], folder: Path) -> pa.RecordBatch:
+    batch = written([stac_item(f"i{n}", gsd=1.0) for n in range(len(values))], folder)
+    at = batch.schema.get_field_index(column)
+    columns = [pa.array(values) if index == at else own for index, own in enumerate(batch.columns)]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "usual"),
+    [
+        ("id", ["a", "", None, "x" * 5000], [True, False, False, False]),
+        ("gsd", [1.0, float("inf")], [False, False]),
+        ("gsd", [1.0, float("nan")], [True, True]),
+        ("datetime", ["2024-06-01T00:00:00Z", "soon", None], [True, False, True]),
+        ("geometry", [b"nothing", b"\0"], [False, False]),
+        ("collection", [1, 2], [False, False]),
+    ],
+)
+def test_what_columns_cannot_vouch_for_is_read_as_a_document(
+    column: str, values: list[Any], usual: list[bool], tmp_path: Path
+) -> None:
+    batch = changed(column, values, tmp_path)
+    rows = ItemRows(batch, "")
+    assert rows.usual.tolist() == usual
+    for row, document in enumerate(documents(batch)):
+        if rows.usual[row]:
+            assert rows.item(row) == item_of(document, "")
+        else:
+            assert next(documents(rows.rest(row))).get("id") == document.get("id")
+
+
+def test_an_asset_without_a_file_is_none(tmp_path: Path) -> None:
+    items = [stac_item("a"), stac_item("b")]
+    for item in items:
+        item["assets"]["more"] = {"href": f"https://files.example/more-{item['id']}.tif"}
+    items[1]["assets"]["image"]["href"] = " "
+    batch = written(items, tmp_path)
+    rows = ItemRows(batch, "")
+    assert [sorted(rows.item(row).assets) for row in (0, 1)] == [["image", "more"], ["more"]]
+    assert len(rows.item(1).assets) == 1
+    with pytest.raises(KeyError):
+        rows.item(1).assets["image"]
+    items[1]["assets"]["more"]["href"] = ""
+    assert ItemRows(written(items, tmp_path), "").usual.tolist() == [True, False]
+    with pytest.raises(ItemError):
+        item_of(items[1], "")
+
+
+def test_columns_that_differ_are_numbered() -> None:
+    assert is_constant(pa.array([[{"name": "Red"}]] * 3))
+    assert not is_constant(pa.array(["a", "a", "b"]))
+    assert codes_of(pa.array(["a", None, "a", "b"])).tolist() == [0, 1, 0, 2]
+    bands = pa.array(
+        [[{"name": "Red", "mean": 1.0}], [{"name": "Red", "mean": 2.0}], [{"name": "B", "mean": 1.0}]]
+    )
+    assert codes_of(bands).tolist() == [0, 0, 1]
