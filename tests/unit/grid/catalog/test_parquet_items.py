@@ -90,13 +90,13 @@ def test_only_what_the_search_can_want_is_decoded(many: str, monkeypatch: pytest
     decoded: list[str] = []
     from pipeline.grid.catalog.item_sieve import ItemSieve
 
-    add = ItemSieve.add
+    offer = ItemSieve.offer
 
-    def spy(self: ItemSieve, document: Any, *arguments: Any, **more: Any) -> bool:
-        decoded.append(document["id"])
-        return add(self, document, *arguments, **more)
+    def spy(self: ItemSieve, offered: Any, **more: Any) -> bool:
+        decoded.append(offered.name)
+        return offer(self, offered, **more)
 
-    monkeypatch.setattr(ItemSieve, "add", spy)
+    monkeypatch.setattr(ItemSieve, "offer", spy)
     result = found(many, aoi_from_bbox(11.6, 0, 13.2, 1), datetime="2024-01-13/..")
     assert decoded == ["i012", "i013"]
     assert ids(result) == ["i013", "i012"]
