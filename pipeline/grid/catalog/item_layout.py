@@ -6,7 +6,7 @@ bands these hold. What depends on that alone is decided once per layout (`scene_
 
 from __future__ import annotations
 
-import marshal
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,8 +46,8 @@ def layout_of(item: Item) -> bytes | None:
         for asset in item.assets.values()
     ]
     try:
-        return marshal.dumps((item.collection, _deciding(item.properties), assets), 2)
-    except ValueError:
+        return json.dumps((item.collection, _deciding(item.properties), assets)).encode()
+    except (ValueError, TypeError, RecursionError):
         return None
 
 

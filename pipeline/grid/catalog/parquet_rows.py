@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-import marshal
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -361,6 +361,6 @@ def codes_of(column: pa.Array) -> NDArray[np.int64]:
     """Number the different values of a column, (n,); what of a band decides nothing does not count."""
     if not pa.types.is_nested(column.type) and not pa.types.is_null(column.type):
         return np.asarray(column.dictionary_encode(null_encoding="encode").indices.to_numpy(), dtype=np.int64)
-    seen: dict[bytes, int] = {}
-    texts = [marshal.dumps(deciding_bands(value), 2) for value in values_of(column)]
+    seen: dict[str, int] = {}
+    texts = [json.dumps(deciding_bands(value)) for value in values_of(column)]
     return np.array([seen.setdefault(text, len(seen)) for text in texts], dtype=np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pipeline.grid.catalog.item_layout import layout_of
 from pipeline.grid.catalog.item_scene import scenes_of
 from pipeline.grid.catalog.parquet_rows import ItemRows, codes_of, is_constant
 from pipeline.grid.catalog.parquet_values import documents
-from pipeline.grid.catalog.scene_choice import ItemOptions
+from pipeline.grid.catalog.scene_choice import ItemOptions, SceneChooser
 
 
 def written(items: list[dict[str, Any]], folder: Path) -> pa.RecordBatch:
@@ -81,6 +82,58 @@ def test_scenes_of_rows_are_those_of_documents(name: str, data_dir: Path, tmp_pa
     other = scenes_of(FoundItems(items=tuple(alone[row] for row in numbers)), ItemOptions())
     assert one.scenes == other.scenes
     assert one.left == other.left
+
+
+def test_scales_of_each_band_are_read_and_tell_layouts_apart(tmp_path: Path) -> None:
+    """Four items of three bands; those of odd ones have scales of their own."""
+    items = []
+    for number in range(4):
+        item = stac_item(f"i{number}")
+        bands = [
+            {"name": name, "data_type": "uint16", "scale": 1e-4 * (1 + place * (number % 2)), "unit": "1"}
+            for place, name in enumerate(("Red", "Green", "Blue"))
+        ]
+        item["collection"] = "drawn"
+        item["assets"]["image"]["raster:bands"] = bands
+        item["assets"]["image"]["eo:bands"] = [{"name": name} for name in ("Red", "Green", "Blue")]
+        items.append(item)
+    batch = written(items, tmp_path)
+    rows = ItemRows(batch, "")
+    assert rows.usual.all()
+    own = [rows.item(row) for row in range(4)]
+    assert len({item.layout for item in own}) == 2
+    alone = [item_of(document, "") for document in documents(batch)]
+    chosen, other = (SceneChooser(ItemOptions()), SceneChooser(ItemOptions()))
+    kinds = [chosen.choose(item).kinds for item in own]
+    assert kinds == [other.choose(item).kinds for item in alone]
+    scales = [[one[0] for one in kind.each] or (kind.own and kind.own[0]) for (kind,) in kinds]
+    assert scales == [1e-4, [1e-4, 2e-4, pytest.approx(3e-4)]] * 2
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_times_are_utc_whatever_the_clock_of_the_machine(
+    zone: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timestamp without a zone is UTC, as a text without one is."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        moment = np.datetime64("2024-06-01T22:30:00", "us")
+        batch = changed("datetime", [moment], tmp_path)
+        at = batch.schema.get_field_index("datetime")
+        columns = list(batch.columns)
+        columns[at] = pa.array([moment]).cast(pa.timestamp("us", zone))
+        batch = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+        item = ItemRows(batch, "").item(0)
+        (document,) = documents(batch)
+        assert item.datetime == item_of(document, "").datetime == "2024-06-01T22:30:00Z"
+        assert item == item_of(document, "")
+        assert (
+            item_of({**document, "properties": {"datetime": "2024-06-01T22:30:00"}}, "").start == item.start
+        )
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def changed(column: str, values: list[Any], folder: Path) -> pa.RecordBatch:
