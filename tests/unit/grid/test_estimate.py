@@ -93,7 +93,7 @@ def test_many_blocks_and_scenes_are_not_compared_pair_by_pair(
     compared = []
     monkeypatch.setattr(Window, "intersect", lambda one, other: compared.append(one) or intersect(one, other))
     result = estimate(plan, 1)
-    assert len(compared) == 30
+    assert len(compared) <= 30
     cols = 48 * 14 + 2 * 13
     rows = 3 * 14 + 2 * 13
     assert result.pixels_read == cols * rows
