@@ -34,13 +34,35 @@ class InputError(TerraqueryError):
     exit_code = 2
 
     def __init__(self, what: str, *, came: str = "", remedy: str = "") -> None:
-        """`what` names the input and what was required; `came` what arrived; `remedy` the next step."""
-        parts = [what.rstrip(".") + "."]
-        if came:
-            parts.append(f"Got: {came.rstrip('.')}.")
-        if remedy:
-            parts.append(f"To fix: {remedy.rstrip('.')}.")
-        super().__init__(" ".join(parts))
+        """`what` names the input and what was required; `came` what arrived; `remedy` the next step.
+
+        `came` may be the message of another error. Its remedy then follows the own one.
+        """
+        came, inner = parted(came)
+        remedies = dict.fromkeys(one.rstrip(".") for one in (remedy, inner) if one)
+        self.what = what.rstrip(".") + "."
+        self.came = came.replace(". Got: ", ": ").rstrip(".")
+        self.remedy = ", or: ".join(remedies)
+        said = [self.what]
+        if self.came:
+            said.append(f"Got: {self.came}.")
+        if self.remedy:
+            said.append(f"{_REMEDY}{self.remedy}.")
+        super().__init__(" ".join(said))
+
+
+_REMEDY = "To fix: "
+
+
+def parted(message: str) -> tuple[str, str]:
+    """Part the message of an error into what happened, and the remedy. Empty: it has none."""
+    reason, _, remedy = message.partition(_REMEDY)
+    return reason.rstrip(), remedy
+
+
+def without_remedy(message: str) -> str:
+    """Give what the message of an error says to have happened, to be quoted in a sentence."""
+    return parted(message)[0].replace(". Got: ", ": ").rstrip(".")
 
 
 class RunMismatchError(InputError):

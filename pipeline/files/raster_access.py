@@ -27,6 +27,7 @@ from rasterio.session import DummySession
 
 from pipeline.errors import InputError, SourceError
 from pipeline.files.file_identity import local_identity, require_same
+from pipeline.files.gdal_text import plain_message
 from pipeline.files.href_guard import require_allowed
 from pipeline.files.hrefs import join_access, public_href
 from pipeline.files.remote_error import RemoteError, UnopenedError
@@ -205,17 +206,6 @@ def _raise_failure_since(before: Mapping[str, int]) -> None:
             raise failures.last(name) from None
 
 
-def gdal_message(error: BaseException) -> str:
-    """Read what GDAL said: the first and the innermost text of the chain, without rasterio's "see previous
-    exception"."""
-    texts = [str(error)]
-    while error.__cause__ is not None:
-        error = error.__cause__
-        texts.append(str(error))
-    said = [text for text in texts if not text.startswith("Read failed. See previous exception")] or texts
-    return said[0] if said[-1] in said[0] else f"{said[0]} ({said[-1]})"
-
-
 def open_raster(source: Scene | str) -> Any:
     """Open a scene or href as GeoTIFF, check its header, and return the `rasterio.DatasetReader`.
 
@@ -316,7 +306,7 @@ def _opened(href: str, planned: Mapping[str, str] | None, terms: Terms) -> tuple
         if failures.count(name) > before:
             raise _refused(failures.last(name), name) from None
         remedy = "give a GeoTIFF or COG; other formats convert with `gdal_translate -of COG in.tif out.tif`"
-        came = gdal_message(error) if kind == "local" else "an object that GDAL cannot read as GeoTIFF"
+        came = plain_message(error) if kind == "local" else "an object that GDAL cannot read as GeoTIFF"
         raise InputError(f"A source must be a readable GeoTIFF: {name}", came=came, remedy=remedy) from error
     try:
         check_header(dataset, name)

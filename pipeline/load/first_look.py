@@ -23,7 +23,8 @@ from rasterio.errors import RasterioIOError
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import SourceError
-from pipeline.files.raster_access import gdal_message, href_kind, open_raster, raster_environment
+from pipeline.files.gdal_text import gdal_message, plain_message
+from pipeline.files.raster_access import href_kind, open_raster, raster_environment
 from pipeline.files.value_tags import unused_tags
 from pipeline.load.collar import LOSSY
 from pipeline.load.mask_lattice import Marks
@@ -206,7 +207,7 @@ def _with_marks(parts: list[LookPart], scene: Scene) -> tuple[LookPart, ...]:
             ]
         except RasterioIOError as error:
             raise SourceError(
-                f"The quality mask {scene.quality.file.href} must be readable. Got: {gdal_message(error)}. "
+                f"The quality mask {scene.quality.file.href} must be readable. Got: {plain_message(error)}. "
                 "To fix: replace the file, or give --mask off"
             ) from error
         finally:
@@ -332,7 +333,8 @@ def _read(dataset: DatasetReader, scene: Scene, item: _Read, *, even: bool = Tru
         )
         valid = dataset_validity(dataset, values, window=item.place, out_shape=item.shape)
     except RasterioIOError as error:
-        _log.warning("%s: part of the first look is unreadable: %s", scene.href, gdal_message(error))
+        _log.warning("%s: part of the first look is unreadable: %s", scene.href, plain_message(error))
+        _log.info("%s: %s", scene.href, gdal_message(error))
         return None
     return LookPart(
         window=item.window,

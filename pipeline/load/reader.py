@@ -29,7 +29,8 @@ from rasterio.transform import Affine
 from rasterio.windows import Window as RasterWindow
 
 from pipeline.errors import TerraqueryError
-from pipeline.files.raster_access import gdal_message, href_kind, open_raster, raster_environment
+from pipeline.files.gdal_text import gdal_message, plain_message
+from pipeline.files.raster_access import href_kind, open_raster, raster_environment
 from pipeline.load.canvas import Canvas, OwnPixels
 from pipeline.load.collar import collar_on_window, collar_warped
 from pipeline.load.mask_lattice import Marks
@@ -147,7 +148,10 @@ class CogReader:
             try:
                 pixels = self._read_twice(index, window)
             except READ_ERRORS as error:
-                _log.warning("block %s: %s; reading its tiles one by one", block.block_id, _text(error))
+                _log.warning(
+                    "block %s: %s; reading its tiles one by one", block.block_id, plain_message(error)
+                )
+                _log.info("block %s: %s", block.block_id, _raw(error))
                 unreadable |= self._read_tiles(index, block, canvas)
                 continue
             canvas.fill(window, pixels, number=index)
@@ -177,7 +181,8 @@ class CogReader:
                 self._drop(index)
                 scene = self._sources[index].scene
                 name = scene.scene_id if scene.band_files else scene.href  # the error names the band's file
-                failed[tile.tile_id] = f"{name}: {_text(error)}"
+                failed[tile.tile_id] = f"{name}: {plain_message(error)}"
+                _log.info("tile %s: %s: %s", tile.tile_id, name, _raw(error))
                 continue
             canvas.fill(window, pixels, number=index)
         self._drop(index)
@@ -190,7 +195,7 @@ class CogReader:
             raise
         except READ_ERRORS as error:
             href = self._sources[index].scene.href
-            _log.info("reading %s once more after: %s", href, _text(error))
+            _log.info("reading %s once more after: %s", href, _raw(error))
             self._drop(index)
             if href_kind(href) != "local":
                 time.sleep(RETRY_PAUSE_S)
@@ -344,5 +349,5 @@ def _read_warped(
     return values, valid
 
 
-def _text(error: BaseException) -> str:
+def _raw(error: BaseException) -> str:
     return f"{type(error).__name__}: {gdal_message(error)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from pipeline.errors import (
@@ -14,6 +16,8 @@ from pipeline.errors import (
     SourceError,
     TerraqueryError,
     UnexpectedError,
+    parted,
+    without_remedy,
 )
 
 
@@ -31,6 +35,21 @@ def test_an_input_error_says_what_was_required_what_came_and_what_to_do(
 ) -> None:
     assert str(InputError("--tile must be even", came=came, remedy=remedy)) == said
     assert str(InputError("--tile must be even.", came=came, remedy=remedy)) == said
+
+
+def test_a_quoted_error_gives_its_reason_and_its_remedy_once() -> None:
+    inner = str(InputError("An href must be allowed", came="ftp://h", remedy="give --allow-host h"))
+    outer = InputError("One item must be usable", came=inner, remedy="name others")
+    assert str(outer) == (
+        "One item must be usable. Got: An href must be allowed: ftp://h. To fix: name others, or: give "
+        "--allow-host h."
+    )
+    same = InputError("One item must be usable", came=inner, remedy="give --allow-host h")
+    assert str(same).endswith("To fix: give --allow-host h.")
+    assert without_remedy(str(outer)) == "One item must be usable: An href must be allowed: ftp://h"
+    assert parted("it broke") == ("it broke", "")
+    again = pickle.loads(pickle.dumps(outer))
+    assert (str(again), again.remedy) == (str(outer), outer.remedy)
 
 
 @pytest.mark.parametrize(

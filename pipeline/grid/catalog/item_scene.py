@@ -62,7 +62,7 @@ def scenes_of(found: FoundItems, options: ItemOptions, *, on_opened: Opened | No
         try:
             built.append(_draft(item, chooser, options))
         except InputError as error:
-            left.append(LeftItem(item_id=item.item_id, reason=str(error)))
+            left.append(LeftItem.of(item, str(error)))
     if left and not built:
         raise InputError(
             f"At least one of the {len(left)} items found must be usable",

@@ -122,6 +122,35 @@ def test_a_process_may_end_with_open_remote_files(
     assert (done.returncode, done.stdout.strip()) == (0, str(int(pixels.sum(dtype="int64")))), done.stderr
 
 
+_FAILS = """
+import pickle, sys
+reader, block = pickle.loads(open(sys.argv[1], "rb").read())
+print(sorted(reader.read(block).unreadable))
+"""
+
+
+def test_a_process_with_failed_reads_ends_in_silence(
+    make_tif: MakeTif, range_server: Any, open_run: OpenRun, tmp_path: Path
+) -> None:
+    cog(make_tif, side=256)
+    grid = GridOptions(tile_px=256, halo_px=8, block_tiles=2)
+    run = open_run(f"{range_server.url}/scene.tif", grid=grid)
+    (tmp_path / "reader.pickle").write_bytes(pickle.dumps((run.reader, next(run.plan.blocks()))))
+    range_server.clear()
+    range_server.faults |= dict.fromkeys(range(1, 50), "404")
+    done = subprocess.run(
+        [sys.executable, "-c", _FAILS, str(tmp_path / "reader.pickle")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "r00000c00000" in done.stdout
+    assert "excepthook" not in done.stderr
+    assert "ERROR" not in done.stderr
+
+
 def test_a_busy_server_is_asked_again(make_tif: MakeTif, range_server: Any, open_run: OpenRun) -> None:
     pixels = cog(make_tif, side=256)
     run = open_run(

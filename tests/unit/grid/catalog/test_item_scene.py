@@ -75,8 +75,9 @@ def test_hrefs_that_nobody_may_open_are_left(tmp_path: Path) -> None:
     result = scenes_of(found(good, *bad), ItemOptions())
     assert [own.scene.scene_id for own in result.scenes] == ["good"]
     assert [entry.item_id for entry in result.left] == ["bad0", "bad1", "bad2"]
-    with pytest.raises(InputError, match="At least one of the 3 items found must be usable"):
+    with pytest.raises(InputError, match="At least one of the 3 items found must be usable") as error:
         scenes_of(found(*bad), ItemOptions())
+    assert str(error.value).count("To fix: ") == str(error.value).count("Got: ") == 1
 
 
 def test_bands_and_three_files_exclude_each_other(tmp_path: Path) -> None:
