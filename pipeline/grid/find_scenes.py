@@ -21,7 +21,7 @@ from pipeline.grid.aoi import Aoi
 from pipeline.grid.catalog.catalog_options import CatalogOptions
 from pipeline.grid.catalog.catalog_search import find_items, is_catalog
 from pipeline.grid.catalog.failed_places import among_neighbours
-from pipeline.grid.catalog.found_items import CatalogSearch, FoundItems
+from pipeline.grid.catalog.found_items import CatalogSearch, FoundItems, LeftItem
 from pipeline.grid.catalog.header_check import ItemScene, Opened
 from pipeline.grid.catalog.item_scene import ItemScenes, scenes_of, settled
 from pipeline.grid.catalog.item_sieve import ItemRank, rank_of, sort_fields
@@ -31,19 +31,6 @@ from pipeline.grid.mask_files import require_mask_used
 from pipeline.grid.mosaic_order import MosaicOrder, ordered
 from pipeline.grid.source import SourceOptions, expand_hrefs, open_scenes, require_sources, with_unique_ids
 from pipeline.schema.imagery import Scene
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeftScene:
-    """What a search found and the run does not look at."""
-
-    item_id: str
-    reason: str
-    collection: str = ""
-    datetime: str | None = None
-    cloud_cover: float | None = None
-    footprint: BaseGeometry | None = None
-    """In longitude and latitude; None: it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +56,8 @@ class FoundScenes:
     """scene_id -> scene whose header was not opened yet."""
     footprints: Mapping[str, BaseGeometry] = field(default_factory=dict)
     """scene_id -> footprint in longitude and latitude, of items."""
-    left: tuple[LeftScene, ...] = ()
+    left: tuple[LeftItem, ...] = ()
+    """What searches found and the run does not look at."""
     notes: tuple[str, ...] = ()
     searches: tuple[Mapping[str, Any], ...] = ()
     """The searches that reproduce it, one per catalogue."""
@@ -139,7 +127,7 @@ def find_scenes(
         scenes=among_neighbours(ordered(named, order or MosaicOrder())),
         unread=unread,
         footprints=footprints,
-        left=tuple(scene for found, items, _ in searched for scene in _left(found, items)),
+        left=tuple(scene for found, items, _ in searched for scene in (*found.left, *items.left)),
         notes=tuple(note for found, items, _ in searched for note in (*found.notes, *_unusable(items))),
         searches=tuple(found.request for found, _, _ in searched),
         aoi=aoi,
@@ -241,22 +229,3 @@ def _unusable(items: ItemScenes) -> tuple[str, ...]:
     first = items.left[0]
     count = f"{len(items.left)} items that were found" if len(items.left) > 1 else "1 item that was found"
     return (f"{count} cannot be used; scenes.parquet says why. For example {first.item_id}: {first.reason}",)
-
-
-def _left(found: FoundItems, items: ItemScenes) -> list[LeftScene]:
-    by_id = {item.item_id: item for item in found.items}
-    left = []
-    for entry in (*found.left, *items.left):
-        item = by_id.get(entry.item_id)
-        known = (
-            {}
-            if item is None
-            else {
-                "collection": item.collection,
-                "datetime": item.datetime,
-                "cloud_cover": item.cloud_cover,
-                "footprint": item.geometry,
-            }
-        )
-        left.append(LeftScene(item_id=entry.item_id, reason=entry.reason, **known))
-    return left

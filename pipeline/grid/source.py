@@ -204,7 +204,7 @@ def _refuse_stac(href: str, path: Path | None) -> None:
             "--source must name rasters",
             came=f"{public_href(href)}, a {kind}",
             remedy="give a catalogue or its items as a --source of their own, an API with its collection: "
-            "stac:https://host/path#collection",
+            + (_stac_form(href) if path is None else "stac:https://host/path#collection"),
         )
 
 
@@ -230,6 +230,18 @@ def _stac_url(href: str) -> str | None:
     return "STAC document" if api or path.lower().endswith((".json", ".geojson")) else None
 
 
+def _may_be_api(href: str) -> bool:
+    """Whether a URL that is no raster does not look like one either."""
+    path = urllib.parse.urlsplit(href).path.lower()
+    return href_kind(href) == "http" and not path.endswith((".tif", ".tiff"))
+
+
+def _stac_form(href: str) -> str:
+    """Write the URL of an API, its search or a collection as a source that names a catalogue."""
+    place, _, rest = public_href(href).partition("/collections/")
+    return f"stac:{place.rstrip('/').removesuffix('/search')}#{rest.partition('/')[0] or 'collection'}"
+
+
 def open_scene(href: str, options: SourceOptions) -> Scene:
     """Describe one scene by its header. Its id is the file's stem; `open_scenes` makes ids unique.
 
@@ -243,10 +255,16 @@ def open_scene(href: str, options: SourceOptions) -> Scene:
                 remedy="leave out --bands",
             )
         return scene_of_bands([open_scene(file, replace(options, bands=(1, 1, 1))) for file in bands])
-    with raster_environment(href):
-        dataset, identity = open_identified(href)
-        with dataset:
-            scene = _described(dataset, href, options, identity)
+    try:
+        with raster_environment(href):
+            dataset, identity = open_identified(href)
+            with dataset:
+                scene = _described(dataset, href, options, identity)
+    except InputError as error:
+        if not _may_be_api(href):
+            raise
+        remedy = f"if this is a STAC API or catalogue, write --source {_stac_form(href)}"
+        raise InputError(error.what, came=error.came, remedy=f"{remedy}; else {error.remedy}") from None
     if href_kind(href) != "local" and not {"etag", "last_modified"} & identity.keys():
         _log.warning("%s has no ETag or Last-Modified: only its size tells when it changes", scene.href)
     return scene

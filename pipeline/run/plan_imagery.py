@@ -17,7 +17,7 @@ from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, parted
 from pipeline.grid.aoi import Aoi, aoi_from_bbox, read_aoi
 from pipeline.grid.find_scenes import (
     FoundScenes,
@@ -181,7 +181,7 @@ def scene_rows(
     """List the scenes that are looked at, in order of priority, then those that are not, with the reason.
 
     `only_in_halos`: scene_ids of those that show nothing of the area. Scenes that were searched for halos,
-    and that no halo needs, are not listed.
+    and that no halo needs, stay items outside of the area.
     """
     found = imagery.found
     why = dict.fromkeys(only_in_halos, ONLY_IN_HALOS)
@@ -190,6 +190,7 @@ def scene_rows(
         for order, scene in enumerate(taken)
     ]
     names = {scene.scene_id for scene in taken} | found.halo_ids
+    beside = {(scene.collection, scene.scene_id) for scene in taken if scene.scene_id in found.halo_ids}
     rows += [
         _row(scene, found, reason=imagery.reasons.get(scene.scene_id, "shows nothing of the area's tiles"))
         for scene in found.scenes
@@ -205,6 +206,7 @@ def scene_rows(
             footprint=scene.footprint,
         )
         for scene in found.left
+        if (scene.collection, scene.item_id) not in beside
     ]
     return tuple(rows)
 
@@ -214,11 +216,14 @@ def failure_notes(scenes: Sequence[Scene]) -> tuple[str, ...]:
     failed = [scene for scene in scenes if scene.failure]
     if not failed:
         return ()
-    listed = "; ".join(f"{scene.scene_id}: {scene.failure}" for scene in failed[:_MOST_SHOWN])
+    shown = [(scene.scene_id, *parted(scene.failure or "")) for scene in failed[:_MOST_SHOWN]]
+    listed = "; ".join(f"{scene_id}: {reason.rstrip('.')}" for scene_id, reason, _ in shown)
+    remedies = dict.fromkeys(remedy.rstrip(".") for _, _, remedy in shown if remedy)
+    to_fix = f". To fix: {', or: '.join(remedies)}" if remedies else ""
     more = f"; and {len(failed) - _MOST_SHOWN} more" if len(failed) > _MOST_SHOWN else ""
     return (
         f"{len(failed)} of {len(scenes)} scenes cannot be read, and every tile that needs one fails: "
-        f"{listed}{more}",
+        f"{listed}{more}{to_fix}",
     )
 
 

@@ -89,7 +89,20 @@ def search_api(api: StacApi, reader: CatalogReader, sieve: ItemSieve, aoi: Aoi |
                 f"{max(sieve.taken, 1)}",
                 retryable=True,
             )
+    _note_unsent(wish, aoi, sieve)
     return {"url": public_href(api.search_url), **wish, "areas": areas}
+
+
+def _note_unsent(wish: Mapping[str, Any], aoi: Aoi | None, sieve: ItemSieve) -> None:
+    """Say what the API chose by: items that it did not send cannot be named."""
+    asked = ["area"] if aoi is not None else []
+    asked += [
+        flag for name, flag in (("datetime", "--datetime"), ("filter", "--stac-filter")) if name in wish
+    ]
+    if asked:
+        sieve.note(
+            f"the catalogue's server chose by {' and '.join(asked)}: items that it did not send are not named"
+        )
 
 
 def open_api(
@@ -204,10 +217,14 @@ def _walk(api: StacApi, wish: Mapping[str, Any], reader: CatalogReader, sieve: I
         first = PageRequest(url=f"{api.search_url}{joint}{urllib.parse.urlencode(parameters)}")
     limit = sieve.search.limit
     before = sieve.taken
-    return walk_pages(
+    walk = walk_pages(
         first,
         reader,
         sieve,
         filtered="filter" in wish,
         enough=lambda: limit is not None and "sortby" in wish and sieve.taken - before >= limit,
     )
+    unasked = (walk.matched or 0) - walk.received
+    if walk.enough and unasked > 0:
+        sieve.note(f"items that match and were not asked for, because of --max-items: {unasked:,}")
+    return walk

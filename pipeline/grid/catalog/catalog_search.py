@@ -13,7 +13,7 @@ from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, without_remedy
 from pipeline.files.hrefs import public_href
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.catalog.api_search import is_api, links_of, open_api, search_api
@@ -61,7 +61,9 @@ def find_items(search: CatalogSearch, aoi: Aoi | None, *, beyond: BaseGeometry |
         asked = _search_document(reader.start(), reader, sieve, aoi)
     notes = (*reader.notes(), *sieve.notes())
     if not sieve.taken and beyond is None:
-        came = "; ".join((*notes, *(f"{left.item_id}: {left.reason}" for left in sieve.left[:3])))
+        came = "; ".join(
+            (*notes, *(f"{left.item_id}: {without_remedy(left.reason)}" for left in sieve.left[:3]))
+        )
         raise InputError(
             f"The search in {public_href(place)} must find an item that can be used",
             came=came or "no item at all",
@@ -70,7 +72,7 @@ def find_items(search: CatalogSearch, aoi: Aoi | None, *, beyond: BaseGeometry |
     return FoundItems(
         items=sieve.found(),
         notes=notes,
-        left=tuple(sieve.left),
+        left=sieve.left,
         request=_request(search, place, aoi, asked),
         hosts=reader.hosts,
     )

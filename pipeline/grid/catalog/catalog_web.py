@@ -107,7 +107,8 @@ class CatalogWeb:
                 if number + 1 < PATIENCE.tries:
                     time.sleep(pause)
         raise SourceError(
-            f"The catalogue {public_href(url)} does not answer: {wish}. To fix: try again later",
+            f"The catalogue {public_href(url)} does not answer: {wish}. To fix: check the URL, or try "
+            "again later",
             retryable=True,
         )
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from shapely.geometry.base import BaseGeometry
+
 from pipeline.grid.catalog.item import Item
 
 
@@ -39,6 +41,24 @@ class LeftItem:
     item_id: str
     """As the catalogue gives it; empty where it gives none."""
     reason: str
+    collection: str = ""
+    datetime: str | None = None
+    cloud_cover: float | None = None
+    """Per cent."""
+    footprint: BaseGeometry | None = None
+    """In longitude and latitude; None: it was not read, or cannot be."""
+
+    @classmethod
+    def of(cls, item: Item, reason: str) -> LeftItem:
+        """Keep of an item that was read what people want to know, and not the item."""
+        return cls(
+            item_id=item.item_id,
+            reason=reason,
+            collection=item.collection,
+            datetime=item.datetime,
+            cloud_cover=item.cloud_cover,
+            footprint=item.geometry,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +71,7 @@ class FoundItems:
     notes: tuple[str, ...] = ()
     """What people must know: how many items were repeated, lost, or did not fit."""
     left: tuple[LeftItem, ...] = ()
-    """Items that could not be used or judged. `notes` count those outside of the AOI or the dates."""
+    """Items that were met and not taken, as far as they are named (left_items.py); `notes` count all."""
     request: Mapping[str, Any] = field(default_factory=dict)
     """The search, for run.json: it can be asked again. No token is in it."""
     hosts: tuple[str, ...] = ()

@@ -2,9 +2,8 @@
 
 1. `ItemSieve.add` is offered every item. Of repeats by (collection, id) the first one stays. They are counted
    within one pass over a catalogue; a second pass, or one over another part of the AOI, may repeat.
-2. Malformed items, items without a time where dates are asked for, and items with too many clouds, or with
-   unknown ones, are left with a reason. Items outside of the AOI or the dates, and those that the filter
-   does not want, are counted.
+2. Whatever is not taken is left with a reason (left_items.py): malformed items, those outside of the AOI or
+   the dates, those that the filter does not want, those with too many clouds or with unknown ones.
 3. `found` puts the taken items in order. The order depends on the items alone and not on the pages that they
    came in, so that the same items make the same plan. `rank_of` keeps what it depends on.
 
@@ -14,7 +13,6 @@ CQL2 is evaluated by the package `cql2`, which a STAC server of its author uses 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +28,7 @@ from pipeline.grid.catalog.found_items import CatalogSearch, LeftItem
 from pipeline.grid.catalog.item import Item
 from pipeline.grid.catalog.item_document import ItemError
 from pipeline.grid.catalog.item_offers import DocumentOffer, ItemOffer
+from pipeline.grid.catalog.left_items import MOST_NAMED, REASONS, LeftItems, LeftKind, counted
 from pipeline.grid.catalog.time_range import moments, time_range
 
 MOST_ITEMS = 250_000
@@ -60,22 +59,21 @@ class ItemSieve:
         self.beyond = beyond
         self.filter = parsed_filter(search.filter) if search.filter else None
         self.sort = sort_fields(search.sort) if search.sort else ()
-        self.counts: Counter[str] = Counter()
-        self.left: list[LeftItem] = []
+        self.met = 0
+        """How many different items were offered, or told apart without being read."""
+        self._left = LeftItems()
+        self._differing = 0
+        self._closed = 0
         self._notes: list[str] = []
         self._offered = 0
         self._items: dict[tuple[str, str], Item] = {}
+        self._sorted: list[Item] | None = None
         self._seen: set[tuple[str, str]] = set()
         self._pass: set[tuple[str, str]] = set()
         _require_ranges(search)
         for ground in (self.area, self.beyond):
             if ground is not None:
                 shapely.prepare(ground)
-
-    @property
-    def met(self) -> int:
-        """How many different items were offered."""
-        return self.counts["met"]
 
     @property
     def taken(self) -> int:
@@ -114,14 +112,10 @@ class ItemSieve:
         """
         key = offer.key
         if key in self._seen:
-            new = key not in self._pass
-            self._pass.add(key)
-            self.counts[REPEATED] += not new
-            self.counts[DIFFERING] += self._differs(offer)
-            return new
+            return self._again(offer)
         self._seen.add(key)
         self._pass.add(key)
-        self.counts["met"] += 1
+        self.met += 1
         self._offered += 1
         require_most(self._offered, MOST_OFFERED, "meet")
         try:
@@ -131,42 +125,83 @@ class ItemSieve:
             return True
         if self._fits(item, offer, filtered=filtered):
             self._items[(item.collection, item.item_id)] = item
+            self._sorted = None
             require_most(len(self._items), MOST_ITEMS, "take")
         return True
 
     def leave(self, item_id: str, reason: str) -> None:
         """Remember an item that cannot be used."""
-        self.left.append(LeftItem(item_id=item_id, reason=reason))
+        self._left.add("other", LeftItem(item_id=item_id, reason=reason))
 
-    def skip(self, reason: str, count: int = 1) -> None:
+    def skip(self, kind: LeftKind, count: int = 1) -> None:
         """Count items that were told apart without being looked at one by one."""
-        self.counts["met"] += count
-        self.counts[reason] += count
+        self.met += count
+        self._left.count(kind, count)
+
+    def close(self) -> None:
+        """Count a collection that was not opened, because its extent lies outside of the search."""
+        self._closed += 1
 
     def found(self) -> tuple[Item, ...]:
         """Put the taken items in order, and keep as many as the search wants."""
-        ordered = in_order(list(self._items.values()), self.sort)
-        return tuple(ordered[: self.search.limit])
+        return tuple(self._in_order()[: self.search.limit])
+
+    @property
+    def left(self) -> tuple[LeftItem, ...]:
+        """The items that were met and not taken, and those behind the limit, as far as they are named."""
+        return (*self._left.named, *(LeftItem.of(item, self._behind_words()) for item in self._behind()))
 
     def notes(self) -> tuple[str, ...]:
         """Say in words what was repeated, left and passed over."""
-        said = {
-            REPEATED: "items that came more than once, used once: {}",
-            DIFFERING: "repeated items that differ from the first of their name, which counts: {}",
-            CLOSED: "collections not opened, because their extent lies outside of the search: {}",
-            ELSEWHERE: "items of other collections: {}",
-            OUTSIDE: "items outside of the area of interest: {}",
-            OTHER_TIME: "items of other dates than --datetime: {}",
-            UNWANTED: "items that do not fit --stac-filter: {}",
-            UNDECIDED: "items that lack a property of --stac-filter: {}",
-        }
-        notes = [*self._notes]
-        notes += [words.format(f"{self.counts[kind]:,}") for kind, words in said.items() if self.counts[kind]]
-        if self.left:
-            notes.append(f"items left out, each with a reason: {len(self.left):,}")
-        if self.search.limit is not None and self.taken > self.search.limit:
-            notes.append(f"items that fit, behind --max-items: {self.taken - self.search.limit:,}")
+        notes = [*self._notes, *self._left.notes()]
+        if self._differing:
+            notes.append(
+                f"repeated items that differ from the first of their name, which counts: {self._differing:,}"
+            )
+        if self._closed:
+            notes.append(
+                f"collections not opened, because their extent lies outside of the search: {self._closed:,}"
+            )
+        limit = self.search.limit
+        if limit is not None and self.taken > limit:
+            notes.append(
+                counted("items that fit, behind --max-items", self.taken - limit, len(self._behind()))
+            )
+        items = self._items.values()
+        absent = [
+            name for name, _ in self.sort if not any(value_of(name)(item) is not None for item in items)
+        ]
+        if items and absent:
+            notes.append(f"--sort by {', '.join(absent)} changes nothing: no item says it")
         return tuple(notes)
+
+    def _in_order(self) -> list[Item]:
+        if self._sorted is None:
+            self._sorted = in_order(list(self._items.values()), self.sort)
+        return self._sorted
+
+    def _behind(self) -> list[Item]:
+        """The items behind the limit that are named."""
+        limit = self.search.limit
+        return [] if limit is None else self._in_order()[limit : limit + MOST_NAMED]
+
+    def _behind_words(self) -> str:
+        order = f"by --sort {self.search.sort}" if self.search.sort else "newest first"
+        return f"it fits, and lies behind the first {self.search.limit:,} of --max-items, {order}"
+
+    def _again(self, offer: ItemOffer) -> bool:
+        """Note an item whose name came before; returns whether it is new in this pass."""
+        new = offer.key not in self._pass
+        self._pass.add(offer.key)
+        differs = self._differs(offer)
+        self._differing += differs
+        if not new:
+            more = ", though this one differs from it" if differs else ""
+            self._left.add(
+                "repeated",
+                LeftItem(item_id=offer.name, collection=offer.key[0], reason=REASONS["repeated"] + more),
+            )
+        return new
 
     def _differs(self, offer: ItemOffer) -> bool:
         """Whether a repeat differs from the taken item of its name."""
@@ -178,56 +213,47 @@ class ItemSieve:
             return True
 
     def _fits(self, item: Item, offer: ItemOffer, *, filtered: bool) -> bool:
-        if self.collections and item.collection not in self.collections:
-            self.counts[ELSEWHERE] += 1
-            return False
-        if self.area is not None:
-            meets = self.area.intersects(item.geometry) if offer.meets is None else offer.meets
-            if not meets:
-                self.counts[OUTSIDE] += 1
-                return False
+        """Whether an item is wanted; if not, it is left. Nothing is said of what lies `beyond`."""
         if self.beyond is not None and self.beyond.intersects(item.geometry):
             return False
-        if self.times is not None:
-            if item.start is None or item.end is None:
-                self.leave(item.item_id, "it has no time, and --datetime asks for one")
-                return False
-            if not self.times.holds(item.start, item.end):
-                self.counts[OTHER_TIME] += 1
-                return False
-        if self.filter is not None and not filtered and not self._wanted(item, offer.document()):
-            return False
-        most = self.search.max_cloud
-        if most is not None and item.cloud_cover is None:
-            self.leave(item.item_id, "it does not say its cloud cover, and --max-cloud asks for it")
-            return False
-        if most is not None and item.cloud_cover is not None and item.cloud_cover > most:
-            self.leave(item.item_id, f"clouds cover {item.cloud_cover:g} % of it, more than {most:g}")
-            return False
-        return True
+        found = self._misfit(item, offer, filtered=filtered)
+        if found is not None:
+            kind, reason = found
+            self._left.add(kind, LeftItem.of(item, reason))
+        return found is None
 
-    def _wanted(self, item: Item, document: dict[str, Any]) -> bool:
+    def _misfit(self, item: Item, offer: ItemOffer, *, filtered: bool) -> tuple[LeftKind, str] | None:
+        """Say of which kind an item is that is not wanted, and why. None: it is wanted."""
+        kind: LeftKind | None = None
+        if self.collections and item.collection not in self.collections:
+            kind = "elsewhere"
+        elif self.area is not None and not (
+            self.area.intersects(item.geometry) if offer.meets is None else offer.meets
+        ):
+            kind = "outside"
+        elif self.times is not None and (item.start is None or item.end is None):
+            return "other", "it has no time, and --datetime asks for one"
+        elif self.times is not None and not self.times.holds(item.start or "", item.end or ""):
+            kind = "other time"
+        elif self.filter is not None and not filtered:
+            kind = self._unwanted(item, offer.document())
+        if kind is not None:
+            return kind, REASONS[kind]
+        most = self.search.max_cloud
+        if most is None or (item.cloud_cover is not None and item.cloud_cover <= most):
+            return None
+        if item.cloud_cover is None:
+            return "other", "it does not say its cloud cover, and --max-cloud asks for it"
+        return "other", f"clouds cover {item.cloud_cover:g} % of it, more than {most:g}"
+
+    def _unwanted(self, item: Item, document: dict[str, Any]) -> LeftKind | None:
         """Evaluate the filter. What it says of a property that the item lacks is unknown, so not wanted."""
         assert self.filter is not None
         plain = {**document, "geometry": shapely.geometry.mapping(item.geometry)}
         try:
-            wanted = bool(self.filter.matches(plain))
+            return None if self.filter.matches(plain) else "unwanted"
         except Exception:  # the package raises no narrower class
-            self.counts[UNDECIDED] += 1
-            return False
-        self.counts[UNWANTED] += not wanted
-        return wanted
-
-
-REPEATED = "repeated"
-DIFFERING = "differing"
-CLOSED = "closed"
-ELSEWHERE = "elsewhere"
-OUTSIDE = "outside"
-OTHER_TIME = "other time"
-UNWANTED = "unwanted"
-UNDECIDED = "undecided"
-"""What became of an item or collection that was met and not taken; keys of `ItemSieve.counts`."""
+            return "undecided"
 
 
 def require_most(count: int, most: int, verb: str) -> None:
@@ -291,7 +317,7 @@ class ItemRank:
 
 def rank_of(item: Item, fields: Sequence[tuple[str, bool]]) -> ItemRank:
     """Read what `in_rank_order` sorts by."""
-    values = tuple(_value_of(name)(item) for name, _ in _all_fields(fields))
+    values = tuple(value_of(name)(item) for name, _ in _all_fields(fields))
     return ItemRank(name=(item.collection, item.item_id), values=values)
 
 
@@ -315,8 +341,8 @@ def _all_fields(fields: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
     return [*fields, ("datetime", True)]
 
 
-def _value_of(name: str) -> Callable[[Item], Any]:
-    """Read one field so that any two values can be compared: numbers, then times, then other text."""
+def value_of(name: str) -> Callable[[Item], Any]:
+    """Read one field so that values of any two items can be compared: numbers, then times, then text."""
 
     def value(item: Item) -> tuple[int, Any] | None:
         found: Any

@@ -33,7 +33,7 @@ from pipeline.files.raster_access import raster_environment
 from pipeline.files.remote_error import RemoteError
 from pipeline.files.remote_object import RemoteObject
 from pipeline.grid.catalog.item_offers import RowOffer
-from pipeline.grid.catalog.item_sieve import OTHER_TIME, OUTSIDE, ItemSieve
+from pipeline.grid.catalog.item_sieve import ItemSieve
 from pipeline.grid.catalog.parquet_rows import TIMES, ItemRows
 from pipeline.grid.catalog.parquet_values import documents
 from pipeline.grid.catalog.time_range import TimeRange
@@ -139,7 +139,7 @@ def _require_items(file: pq.ParquetFile, name: str) -> None:
 def _add_group(file: pq.ParquetFile, group: int, name: str, sieve: ItemSieve) -> None:
     rows = file.metadata.row_group(group).num_rows
     if _group_is_outside(file, group, sieve):
-        sieve.skip(OUTSIDE, rows)
+        sieve.skip("outside", rows)
         return
     wanted = _candidates(file, group, sieve)
     if not wanted.any():
@@ -199,10 +199,10 @@ def _candidates(file: pq.ParquetFile, group: int, sieve: ItemSieve) -> NDArray[n
     wanted = np.ones(file.metadata.row_group(group).num_rows, dtype=bool)
     if sieve.area is not None and "bbox" in columns:
         wanted = _touching(table.column("bbox"), sieve.area)
-        sieve.skip(OUTSIDE, int((~wanted).sum()))
+        sieve.skip("outside", int((~wanted).sum()))
     if sieve.times is not None:
         timely = _timely(table, sieve.times)
-        sieve.skip(OTHER_TIME, int((wanted & ~timely).sum()))
+        sieve.skip("other time", int((wanted & ~timely).sum()))
         wanted &= timely
     return wanted
 

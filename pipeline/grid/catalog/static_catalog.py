@@ -22,7 +22,7 @@ from pipeline.errors import InputError, TerraqueryError
 from pipeline.files.hrefs import public_href
 from pipeline.grid.catalog.catalog_reader import CatalogReader
 from pipeline.grid.catalog.item_document import MOST_TEXT, resolved
-from pipeline.grid.catalog.item_sieve import CLOSED, ItemSieve
+from pipeline.grid.catalog.item_sieve import ItemSieve
 from pipeline.grid.catalog.time_range import moments
 
 PARALLEL = 16
@@ -159,7 +159,7 @@ def _wanted(catalog: Mapping[str, Any], sieve: ItemSieve) -> bool:
     if sieve.collections and name not in sieve.collections:
         return bool(list(_linked(catalog, "", "child")))
     if _outside(catalog, sieve):
-        sieve.counts[CLOSED] += 1
+        sieve.close()
         return False
     return True
 

@@ -225,7 +225,8 @@ def _scene_rows(
     rows = scene_rows(found, ())
     n_scenes = len(found.found.scenes)
     yield from ((None, row) for row in rows[:n_scenes] if row.scene_id not in names)
-    yield from ((None, row) for row in rows[n_scenes:])
+    beside = {(row.collection, row.scene_id) for _, row in taken if row.reason}
+    yield from ((None, row) for row in rows[n_scenes:] if (row.collection, row.scene_id) not in beside)
 
 
 def zone_config(config: RunConfig, name: str) -> RunConfig:

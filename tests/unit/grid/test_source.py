@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from fault_server import fault_server
 from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine
 
@@ -241,3 +242,31 @@ def test_so_is_the_url_of_a_catalogue(url: str) -> None:
     with pytest.raises(InputError, match="a STAC document"):
         expand_hrefs([url])
     assert expand_hrefs(["https://h/collections/a/b.tif"]) == ("https://h/collections/a/b.tif",)
+
+
+@pytest.mark.parametrize(
+    ("url", "form"),
+    [
+        ("https://h/stac/collections/naip/items/a", "stac:https://h/stac#naip"),
+        ("https://h/stac/collections/naip?sig=SECRET", "stac:https://h/stac#naip"),
+        ("https://h/v1/search?bbox=0,0,1,1", "stac:https://h/v1#collection"),
+    ],
+)
+def test_it_is_told_how_to_write_it(url: str, form: str) -> None:
+    with pytest.raises(InputError) as caught:
+        expand_hrefs([url])
+    assert str(caught.value).endswith(f"{form}.")
+
+
+def test_the_url_of_an_api_gets_the_form_that_names_one(tmp_path: Path) -> None:
+    (tmp_path / "v1").write_text('{"type": "Catalog", "links": []}' + " " * 1000)
+    with fault_server(tmp_path) as server:
+        for name in ("v1", "v2"):
+            with pytest.raises(InputError, match="must be a readable GeoTIFF") as caught:
+                open_scenes(SourceOptions(hrefs=(f"{server.url}/{name}?token=SECRET",)))
+            said = str(caught.value)
+            assert f"write --source stac:{server.url}/{name}#collection; else " in said
+            assert "SECRET" not in said
+        with pytest.raises(InputError) as caught:
+            open_scenes(SourceOptions(hrefs=(f"{server.url}/missing.tif",)))
+        assert "stac:" not in str(caught.value)

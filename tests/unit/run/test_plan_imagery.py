@@ -129,7 +129,8 @@ def test_a_scene_that_only_halos_need_is_told(items: list[dict[str, Any]], tmp_p
     assert rows["c"].order == taken.index("c")
     assert rows["c"].reason.startswith("only in halos: ")
     assert rows["low"].reason == ""
-    assert "far" not in rows
+    assert (rows["far"].order, rows["far"].reason) == (None, "it lies outside of the area of interest")
+    assert len(rows) == len(found.rows), "no item has two rows"
     assert found.notes == search_imagery(config, corner).found.notes
 
 

@@ -69,8 +69,11 @@ def test_what_an_api_cannot_do_is_done_here() -> None:
 def test_a_limit_ends_the_walk_where_the_api_sorts() -> None:
     newest_first = list(reversed(ITEMS))
     with odd_server(items=newest_first, conforms_to=(SORT,), matched=7) as server:
-        assert ids(found(server, limit=3)) == ["i6", "i5", "i4"]
+        result = found(server, limit=3)
+        assert ids(result) == ["i6", "i5", "i4"]
         assert len(server.searches()) == 2
+    assert "items that match and were not asked for, because of --max-items: 3" in result.notes
+    assert [left.item_id for left in result.left] == ["i3"], "it came on the last page"
 
 
 def test_the_area_is_split_at_the_antimeridian() -> None:
@@ -80,7 +83,9 @@ def test_the_area_is_split_at_the_antimeridian() -> None:
         areas = [shapely.geometry.shape(body["intersects"]) for body in server.searches()]
     assert [area.bounds for area in areas] == [(179, 0, 180, 1), (-180, 0, -179, 1)]
     assert ids(result) == ["east", "west"]
-    assert result.notes == (), "an item that both searches give is no repeat"
+    assert result.notes == (
+        "the catalogue's server chose by area: items that it did not send are not named",
+    ), "an item that both searches give is no repeat"
 
 
 def test_a_large_area_is_sent_as_its_hull_or_its_box() -> None:
@@ -147,6 +152,7 @@ def test_a_range_of_time_is_used() -> None:
         result = found(server, datetime="2024-06")
     assert ids(result) == ["span"]
     assert [left.item_id for left in result.left] == ["none"]
+    assert any("chose by --datetime" in note for note in result.notes)
 
 
 def test_an_unknown_or_missing_collection_is_refused_with_those_there_are() -> None:

@@ -35,6 +35,11 @@ def test_repeats_by_collection_and_id_are_used_once_and_reported() -> None:
     assert [(item.collection, item.item_id) for item in sieve.found()] == [("naip", "a"), ("other", "a")]
     assert sieve.found()[0].properties["gsd"] == 1
     assert sieve.met == 2
+    once = "the catalogue gives this item more than once, and the first one counts"
+    assert [(left.item_id, left.collection, left.reason) for left in sieve.left] == [
+        ("a", "naip", once),
+        ("a", "naip", f"{once}, though this one differs from it"),
+    ]
     assert sieve.notes() == (
         "items that came more than once, used once: 2",
         "repeated items that differ from the first of their name, which counts: 1",
@@ -48,6 +53,10 @@ def test_the_area_is_exact_and_not_a_box() -> None:
     sieve = sieved([corner, inside], Aoi(geometry=triangle, source="test"))
     assert ids(sieve) == ["inside"]
     assert sieve.notes() == ("items outside of the area of interest: 1",)
+    (left,) = sieve.left
+    assert (left.item_id, left.reason) == ("corner", "it lies outside of the area of interest")
+    assert left.footprint is not None
+    assert left.footprint.equals(shapely.box(8, 8, 9, 9))
 
 
 def test_an_area_over_the_antimeridian() -> None:
@@ -67,7 +76,10 @@ def test_a_range_of_time_is_used_and_no_time_is_left() -> None:
         datetime="2024-06",
     )
     assert ids(sieve) == ["span"]
-    assert [(left.item_id, "no time" in left.reason) for left in sieve.left] == [("none", True)]
+    assert [(left.item_id, left.reason) for left in sieve.left] == [
+        ("none", "it has no time, and --datetime asks for one"),
+        ("late", "it is of another date than --datetime asks for"),
+    ]
     assert "items of other dates than --datetime: 1" in sieve.notes()
     assert ids(sieved([span, stac_item("none", when=None)])) == ["span", "none"], "nobody asked for dates"
 
@@ -95,13 +107,18 @@ def test_clouds_above_the_limit_and_unknown_ones_are_left() -> None:
 )
 def test_a_filter_is_evaluated(text: str, wanted: list[str]) -> None:
     documents = [stac_item("a", gsd=1), stac_item("b", gsd=2, box=(20, 50, 21, 51))]
-    assert ids(sieved(documents, filter=text)) == wanted
+    sieve = sieved(documents, filter=text)
+    assert ids(sieve) == wanted
+    assert [(left.item_id, left.reason) for left in sieve.left] == [
+        (name, "it does not fit --stac-filter") for name in ("a", "b") if name not in wanted
+    ]
 
 
 def test_a_filter_on_a_missing_property_decides_nothing() -> None:
     sieve = sieved([stac_item("a", gsd=1), stac_item("b")], filter="gsd < 2")
     assert ids(sieve) == ["a"]
     assert "items that lack a property of --stac-filter: 1" in sieve.notes()
+    assert [left.reason for left in sieve.left] == ["it lacks a property that --stac-filter asks for"]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +158,21 @@ def test_what_lies_behind_the_limit_is_said() -> None:
     sieve = sieved([stac_item("a"), stac_item("b"), stac_item("c")], limit=2)
     assert ids(sieve) == ["a", "b"]
     assert sieve.notes() == ("items that fit, behind --max-items: 1",)
+    (left,) = sieve.left
+    words = "it fits, and lies behind the first 2 of --max-items"
+    assert (left.item_id, left.reason) == ("c", f"{words}, newest first")
+    documents = [stac_item("a", gsd=1), stac_item("b", gsd=3), stac_item("c", gsd=2)]
+    (left,) = sieved(documents, limit=2, sort="-gsd").left
+    assert (left.item_id, left.reason) == ("a", f"{words}, by --sort -gsd")
+
+
+def test_what_does_not_sort_is_said() -> None:
+    documents = [stac_item("a", gsd=1, place={"x": 1}), stac_item("b")]
+    assert sieved(documents, sort="gsd,-id,datetime").notes() == ()
+    assert sieved(documents, sort="gsd,eo:clouds,-place").notes() == (
+        "--sort by eo:clouds, place changes nothing: no item says it",
+    )
+    assert sieved([], sort="missing").notes() == ()
 
 
 def test_malformed_items_are_left_with_their_name() -> None:
