@@ -362,5 +362,5 @@ def codes_of(column: pa.Array) -> NDArray[np.int64]:
     if not pa.types.is_nested(column.type) and not pa.types.is_null(column.type):
         return np.asarray(column.dictionary_encode(null_encoding="encode").indices.to_numpy(), dtype=np.int64)
     seen: dict[str, int] = {}
-    texts = [json.dumps(deciding_bands(value)) for value in values_of(column)]
+    texts = [json.dumps(deciding_bands(value), default=repr) for value in values_of(column)]
     return np.array([seen.setdefault(text, len(seen)) for text in texts], dtype=np.int64)
