@@ -7,7 +7,7 @@ EXTRA ?= $(or $(patsubst .venv/installed-%,%,$(firstword $(wildcard .venv/instal
 export SAM2_BUILD_CUDA := 0
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo audit lint test test-long notebook tree bench clean fuzz-stitch
+.PHONY: help setup demo audit lint test test-long notebook tree bench clean fuzz-stitch chaos
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ notebook: setup ## execute notebooks/quickstart.ipynb anew; fails at the first c
 
 fuzz-stitch: setup ## random worlds against the properties of the merge (MINUTES=20, SEED=...)
 	$(BIN)/python tests/fuzz_stitch.py --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
+
+chaos: setup ## real runs killed, suspended and starved, and started again (MINUTES=20, SEED=...)
+	$(BIN)/python tests/chaos/run.py --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
 
 bench: setup ## measured ratios; see tests/benchmarks/
 	$(BIN)/python tests/benchmarks/memory.py

@@ -14,8 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
-FAULTS = ("403", "404", "503", "short", "shifted", "whole", "etag", "resized")
-"""Status codes; a body that breaks off; another range; the whole file; another ETag; another size in
+FAULTS = ("403", "404", "503", "short", "slow", "stalled", "shifted", "whole", "etag", "resized")
+"""Status codes; a body that breaks off, that pauses half-way, or that stops on its way for `stall_s`;
+another range; the whole file; another ETag; another size in
 Content-Range."""
 
 
@@ -34,6 +35,8 @@ class FaultServer:
     """Whether ETag and Last-Modified are sent."""
     delay_s: float = 0.0
     """Pause before every answer."""
+    stall_s: float = 3.0
+    """How long a body that stops lets a client wait, before the connection is closed."""
     token: str = ""
     """Query string without which every request is refused."""
 
@@ -112,7 +115,7 @@ class _FaultHandler(BaseHTTPRequestHandler):
         last = min(int(found[2]) + (fault == "shifted"), len(content) - 1)
         total = len(content) + (fault == "resized")
         headers = {"Content-Range": f"bytes {first}-{last}/{total}", **self._validators(content, fault)}
-        self._answer(206, content[first : last + 1], headers, cut=fault == "short")
+        self._answer(206, content[first : last + 1], headers, fault=fault)
 
     def _validators(self, content: bytes, fault: str) -> dict[str, str]:
         if not self._told.validators:
@@ -120,12 +123,20 @@ class _FaultHandler(BaseHTTPRequestHandler):
         digest = hashlib.sha256(content + (b"!" if fault == "etag" else b"")).hexdigest()[:16]
         return {"ETag": f'"{digest}"', "Last-Modified": "Tue, 01 Sep 2026 10:00:00 GMT"}
 
-    def _answer(self, status: int, body: bytes, headers: dict[str, str], *, cut: bool = False) -> None:
+    def _answer(self, status: int, body: bytes, headers: dict[str, str], *, fault: str = "") -> None:
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if cut else body)
+        half = len(body) // 2
+        self.wfile.write(body[:half])
         self.wfile.flush()
-        self.close_connection = cut
+        if fault == "slow":
+            time.sleep(min(self._told.stall_s, 0.3))
+        if fault == "stalled":
+            time.sleep(self._told.stall_s)
+        self.close_connection = fault in ("short", "stalled")
+        if not self.close_connection:
+            self.wfile.write(body[half:])
+            self.wfile.flush()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from pipeline.errors import InputError
+from pipeline.files.fail_point import reach
 from pipeline.files.store.stored_files import measured
 from pipeline.files.store.zarr_adapter import Written
 from pipeline.write.run_dir import RunDir
@@ -49,7 +50,9 @@ def write_manifest(run_dir: RunDir, fingerprint: str, shards: Iterable[Written])
     manifest = Manifest(
         snapshot=run_dir.results.name, fingerprint=fingerprint, files=dict(sorted(files.items()))
     )
+    reach("before_manifest")
     run_dir.manifest.write_bytes(manifest_bytes(manifest))
+    reach("after_manifest")
     return manifest
 
 

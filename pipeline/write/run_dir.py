@@ -212,6 +212,7 @@ class RunDir:
             if self.path.is_local:
                 for folder in (self.path, self.blocks):
                     remove_leftovers(folder.local())
+                remove_leftovers(self.snapshots.local(), deep=True)
         return claim
 
     def clear(self) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pipeline.errors import IncompleteRunError
 from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.files.fail_point import reach
 from pipeline.files.store.local_store import LocalStore
 from pipeline.files.store.store_path import Place, StorePath
 from pipeline.write.run_dir import CURRENT, RESULT_NAMES, RunDir
@@ -51,13 +52,14 @@ def begin[Info: (RunInfo, ZonedInfo)](run_dir: RunDir, info: Info, *, new_run: b
     Where the same run has published, run.json keeps saying what it published; `new_run`: not any more.
     """
     token = this_driver().token
+    reach("before_run_json_begin")
     while True:
         try:
             stored = run_dir.run_json.read_stored()
         except FileNotFoundError:
             info = replace(info, at_work=token)
             if run_dir.run_json.create(_bytes(info)) is not None:
-                return info
+                break
             continue
         before: RunInfo | ZonedInfo = any_run_of(stored.data, run_dir.run_json)
         written: RunInfo | ZonedInfo = info
@@ -71,7 +73,9 @@ def begin[Info: (RunInfo, ZonedInfo)](run_dir: RunDir, info: Info, *, new_run: b
             written = _with_pins(before, info) if before.snapshot else info
         info = replace(info, at_work=token)
         if run_dir.run_json.swap(_bytes(replace(written, at_work=token)), stored.version) is not None:
-            return info
+            break
+    reach("after_run_json_begin")
+    return info
 
 
 def _with_pins(published: RunInfo | ZonedInfo, started: RunInfo | ZonedInfo) -> RunInfo | ZonedInfo:
@@ -94,11 +98,13 @@ def conclude[Info: (RunInfo, ZonedInfo)](run_dir: RunDir, info: Info) -> Info:
     snapshot = run_dir.results.name if run_dir.results != run_dir.path else ""
     names = [name for name in (published.snapshot, *published.earlier) if name and name != snapshot]
     info = replace(info, at_work="", snapshot=snapshot, earlier=tuple(names[:KEPT_NAMES]))
+    reach("before_run_json_swap")
     if (
         published.at_work != this_driver().token
         or run_dir.run_json.swap(_bytes(info), stored.version) is None
     ):
         raise _taken_over(run_dir)
+    reach("after_run_json_swap")
     show_results(run_dir)
     return info
 
@@ -154,7 +160,9 @@ def show_results(run_dir: RunDir) -> None:
         snapshot = info.snapshot
         if not snapshot:
             return
+        reach("before_links")
         _link(root / CURRENT, f"{run_dir.snapshots.name}/{snapshot}")
+        reach("between_links")
         names = list(RESULT_NAMES)
         if isinstance(info, ZonedInfo):
             names.remove(run_dir.report.name)
@@ -164,6 +172,7 @@ def show_results(run_dir: RunDir) -> None:
                 _link(root / name, f"{CURRENT}/{name}")
             elif (root / name).is_symlink():
                 (root / name).unlink()
+    reach("after_links")
 
 
 def _link(path: Path, target: str) -> None:

@@ -28,6 +28,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipeline.errors import IncompleteRunError, InputError
+from pipeline.files.fail_point import reach
 from pipeline.files.store.store_path import Place, StorePath, store_path
 
 _log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ def take(folder: Place, *, say: Callable[[str], None] | None = None) -> None:
     """
     path = store_path(folder) / LOCK_NAME
     me = this_driver()
+    reach("before_lock")
     while path.create(_content(me)) is None:
         held = _look(path)
         if held is None:
@@ -89,7 +91,8 @@ def take(folder: Place, *, say: Callable[[str], None] | None = None) -> None:
         if held.holder != me:
             _require_stale(path, held, say)
         if path.swap(_content(me), held.version) is not None:
-            return
+            break
+    reach("after_lock")
 
 
 def require_free(folder: Place, *, say: Callable[[str], None] | None = None) -> None:
@@ -199,7 +202,9 @@ def give_back(folder: Place) -> None:
     try:
         held = _look(path)
         if held is not None and held.holder == this_driver():
+            reach("before_lock_release")
             path.store.discard(path.key, held.version)
+            reach("after_lock_release")
     except OSError as error:
         _log.warning("%s could not be removed: %s", path, error)
 

@@ -18,6 +18,7 @@ import pystac
 import shapely
 from numpy.typing import NDArray
 
+from pipeline.files.fail_point import reach
 from pipeline.files.fingerprint import canonical
 from pipeline.files.hrefs import link_href
 from pipeline.files.public_text import public_json
@@ -67,7 +68,10 @@ def write_item(run_dir: RunDir, inputs: ItemInputs, seen: str) -> StorePath:
     """
     item = finite(build_item(run_dir, inputs))
     text = public_json(item)
-    return write_unless_newer(run_dir.item, (text + "\n").encode(), seen)
+    reach("before_item")
+    path = write_unless_newer(run_dir.item, (text + "\n").encode(), seen)
+    reach("after_item")
+    return path
 
 
 def build_item(run_dir: RunDir, inputs: ItemInputs) -> dict[str, object]:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.files.atomic_file import atomic_path, settle, sync_folder, temporary_beside
+from pipeline.files.fail_point import reach
 from pipeline.files.store.store import Content, ObjectEntry, Stored
 
 SWAP_LOCK = ".swap.lock"
@@ -72,10 +73,12 @@ class LocalStore:
             _fill(temporary, content)
             settle(temporary)
             status = temporary.stat()
+            reach("before_object")
             try:
                 os.link(temporary, path)
             except FileExistsError:
                 return self._same(key, content)
+            reach("after_object")
             sync_folder(path.parent)
         return _version(status)
 

@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.files.fail_point import reach
 from pipeline.files.remote_store import current_transport, open_bucket, s3_client
 from pipeline.files.store.store import Content, ObjectEntry, Stored, StoreError
 
@@ -171,6 +172,7 @@ class S3Store:
         # a conditional write is one request: S3 completes uploads in parts without conditions
         whole = mode != "overwrite"
         data = content.read_bytes() if whole and isinstance(content, Path) else content
+        reach("before_object")
         result = self._ask(
             key,
             lambda path: obstore.put(
@@ -182,6 +184,7 @@ class S3Store:
                 chunk_size=PART_BYTES,
             ),
         )
+        reach("after_object")
         return str(result["e_tag"])
 
     def _put_if(self, key: str, content: Content, mode: Any) -> str | None:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import RecordError
+from pipeline.files.fail_point import reach
 from pipeline.files.store.store_path import store_path
 from pipeline.files.store.zarr_adapter import Written
 from pipeline.run.infer.steps import RunContext
@@ -165,6 +166,7 @@ def with_tables(job: MergeJob, *, one_machine: bool = True) -> Iterator[MergeJob
 
 
 def _publish(job: MergeJob, note: Note, run_tasks: TaskRunner, clock: _Clock) -> Published:
+    reach("before_coverage")
     conservation = write_coverage(
         job.run_dir,
         job.lattice,
@@ -175,6 +177,7 @@ def _publish(job: MergeJob, note: Note, run_tasks: TaskRunner, clock: _Clock) ->
         more=(*SCENE_COLUMNS, *(CLOUD_COLUMNS if job.masked else ()), *(GATE_COLUMNS if job.gated else ())),
     )
     conservation.require()
+    reach("after_coverage")
     clock.lap("coverage")
     tallies = [Tally() for _ in job.queries]
     note(f"Merging {len(job.queries)} {'query' if len(job.queries) == 1 else 'queries'}")
@@ -183,12 +186,14 @@ def _publish(job: MergeJob, note: Note, run_tasks: TaskRunner, clock: _Clock) ->
     note(f"Painting {n_blocks} {'block' if n_blocks == 1 else 'blocks'}")
     shards = _paint(job, run_tasks, tallies, clock)
     note("Writing instances")
+    reach("before_instances")
     order_rows(
         job,
         run_tasks,
         n_rows=sum(tally.rows.n_rows for tally in tallies),
         bounds=join_bounds([tally.rows.bounds for tally in tallies]),
     )
+    reach("after_instances")
     clock.lap("order")
     return Published(
         run_dir=job.run_dir,
@@ -240,10 +245,12 @@ def _audit(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally]) -> No
 def _paint(
     job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock: _Clock
 ) -> tuple[Written, ...]:
+    reach("before_shards")
     laid_out = create_masks(job.run_dir.masks, job.lattice, job.queries).written()
     shards = {file.key: file for file in laid_out}
     handed_on: Counter[dissolve_tasks.HomeKey] = Counter()
     for block in run_tasks(paint_tasks.paint_block, job, job.blocks()):
+        reach("after_shard")
         handed_on.update(block.handed_on)
         shards |= {file.key: file for file in block.files}
         for tally, rows, ground, found in zip(tallies, block.rows, block.ground, block.found, strict=True):

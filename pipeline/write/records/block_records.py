@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import MissingRecordError, RecordError
+from pipeline.files.fail_point import reach
 from pipeline.files.public_text import public_text
 from pipeline.files.store.store_path import Place, StorePath, store_path
 from pipeline.schema.tile_answers import BlockRecord, Reason, TileRecord, TileStatus
@@ -132,6 +133,7 @@ def write_block_record(
     _require_consistent(record, lattice)
     path = run_dir.block(record.block_id)
     data = record_to_bytes(record, lattice=lattice)
+    reach("before_block_record")
     while path.create(data) is None:
         try:
             stored = path.read_stored()
@@ -144,6 +146,7 @@ def write_block_record(
             pass
         if path.swap(data, stored.version) is not None:
             break
+    reach("after_block_record")
     return path
 
 
