@@ -7,7 +7,7 @@ EXTRA ?= $(or $(patsubst .venv/installed-%,%,$(firstword $(wildcard .venv/instal
 export SAM2_BUILD_CUDA := 0
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo audit lint test test-long notebook tree bench clean fuzz-stitch chaos
+.PHONY: help setup demo audit lint test test-long notebook tree bench clean fuzz-stitch chaos chaos-sim
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ fuzz-stitch: setup ## random worlds against the properties of the merge (MINUTES
 
 chaos: setup ## real runs killed, suspended and starved, and started again (MINUTES=20, SEED=...)
 	$(BIN)/python tests/chaos/run.py --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
+
+chaos-sim: setup ## simulated runs under faults of stores, clocks and processes (SEEDS=100000, FIRST=0)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/simulator/simulate.py --seeds $(or $(SEEDS),100000) --first $(or $(FIRST),0)
 
 bench: setup ## measured ratios; see tests/benchmarks/
 	$(BIN)/python tests/benchmarks/memory.py

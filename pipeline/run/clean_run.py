@@ -1,9 +1,11 @@
 """Remove what a run no longer needs: old snapshots, publications that were killed, uploads that never ended.
 
 1. `plan_cleaning` lists the snapshots. The one that counts stays, and so do the `keep` that counted before
-   it, the latest first. Any that was written less than `min_age_s` ago stays too: somebody may be reading it.
-2. `clean` holds the run's lock, so no publication is at work. It removes a snapshot's manifest first: what is
-   left of it then counts for nothing, whenever the cleaning is stopped.
+   it, the latest first. Any that was written, or counted, less than `min_age_s` ago stays too: somebody may
+   be reading it.
+2. `clean` holds the run's lock, and bars a driver that slept from publishing: no publication is at work. It
+   removes a snapshot's manifest first: what is left of it then counts for nothing, whenever the cleaning is
+   stopped.
 3. Block records, the plan and run.json are never touched: the results can always be made again.
 """
 
@@ -20,8 +22,8 @@ from pipeline.files.store.s3_store import S3Store
 from pipeline.files.store.store_path import StorePath
 from pipeline.run.sole_driver import sole_driver
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_document import finished_run, forget
-from pipeline.write.run_lock import take
+from pipeline.write.run_document import bar_sleepers, finished_run, forget
+from pipeline.write.run_lock import guard_of, take
 from pipeline.write.zoned.zoned_json import read_any_run
 
 Say = Callable[[str], None]
@@ -35,26 +37,26 @@ class OldSnapshot:
     n_files: int
     n_bytes: int
     age_s: float
-    """Since it was whole; of one that never was, since something of it was written."""
+    """Since it was whole, or counted at the latest; of one that never was, since something of it was
+    written.
+    """
     stays: str = ""
     """Why it stays. Empty: it goes."""
 
 
 def plan_cleaning(run_dir: RunDir, *, keep: int, min_age_s: float) -> list[OldSnapshot]:
     """List the snapshots of a run, and which of them go. Raises InputError for what is no run directory."""
-    if not run_dir.run_json.is_file():
-        raise InputError(
-            "A run directory must hold run.json",
-            came=str(run_dir.path),
-            remedy="give the --out directory of a run",
-        )
+    _require_run(run_dir)
     info = read_any_run(run_dir.run_json)
     kept = info.earlier[:keep]
+    replaced_s = run_dir.run_json.store.age_s(run_dir.run_json.key)
     found = []
     for name in run_dir.snapshots.children():
         folder = run_dir.snapshots / name
         files = list(folder.store.entries(folder.key))
         age_s = _age_s(run_dir.in_snapshot(name).manifest, [file.key for file in files])
+        if name in info.earlier:  # it may have counted until run.json was written
+            age_s = min(age_s, replaced_s)
         stays = ""
         if name == info.snapshot:
             stays = "it counts"
@@ -74,6 +76,15 @@ def plan_cleaning(run_dir: RunDir, *, keep: int, min_age_s: float) -> list[OldSn
     return found
 
 
+def _require_run(run_dir: RunDir) -> None:
+    if not run_dir.run_json.is_file():
+        raise InputError(
+            "A run directory must hold run.json",
+            came=str(run_dir.path),
+            remedy="give the --out directory of a run",
+        )
+
+
 def _age_s(manifest: StorePath, keys: list[str]) -> float:
     """Seconds since a manifest was written, or else any of the keys."""
     for key in (manifest.key, *keys[-1:]):
@@ -87,16 +98,19 @@ def clean(run_dir: RunDir, *, keep: int, min_age_s: float, say: Say) -> list[Old
     there.
     """
     with sole_driver(run_dir.path, say=say):
-        plan = plan_cleaning(run_dir, keep=keep, min_age_s=min_age_s)
+        _require_run(run_dir)
         take(run_dir.path, say=say)
+        bar_sleepers(run_dir)
+        guard = guard_of(run_dir.path)
+        plan = plan_cleaning(run_dir, keep=keep, min_age_s=min_age_s)
         gone = [snapshot for snapshot in plan if not snapshot.stays]
         for snapshot in gone:
             folder = run_dir.in_snapshot(snapshot.name)
-            folder.manifest.delete()
-            folder.results.delete_tree()
+            folder.manifest.delete_tree(guard)
+            folder.results.delete_tree(guard)
             say(f"removed snapshot {snapshot.name}: {snapshot.n_files} files, {snapshot.n_bytes:,} bytes")
         forget(run_dir, {snapshot.name for snapshot in gone})
-        run_dir.merge.delete_tree()
+        run_dir.merge.delete_tree(guard)
         store = run_dir.path.store
         if isinstance(store, S3Store):
             for key in store.abort_uploads(older_than_s=min_age_s):

@@ -17,6 +17,7 @@ from pipeline.errors import InputError
 from pipeline.files.fail_point import reach
 from pipeline.files.store.stored_files import measured
 from pipeline.files.store.zarr_adapter import Written
+from pipeline.write.instances import part_files
 from pipeline.write.run_dir import RunDir
 
 MANIFEST_VERSION = 1
@@ -41,8 +42,7 @@ def write_manifest(run_dir: RunDir, fingerprint: str, shards: Iterable[Written])
     """
     files = {f"{run_dir.masks.name}/{shard.key}": (shard.size, shard.sha256) for shard in shards}
     single = [run_dir.coverage, run_dir.report]
-    parts = [run_dir.instances / name for name in run_dir.instances.children()]
-    for path in (*single, *parts):
+    for path in (*single, *part_files(run_dir)):  # a listing may lag behind
         try:
             files[path.below(run_dir.results)] = measured(path)
         except FileNotFoundError:

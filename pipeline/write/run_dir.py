@@ -29,7 +29,7 @@ from pipeline.files.atomic_file import remove_leftovers
 from pipeline.files.fingerprint import describe_difference, diff_parameters, fingerprint
 from pipeline.files.output_folder import require_folder, writing_to
 from pipeline.files.store.store_path import Place, StorePath, store_path
-from pipeline.write.run_lock import LOCK_NAME, take
+from pipeline.write.run_lock import LOCK_NAME, guard_of, take
 from pipeline.write.zoned.zoned_json import read_any_run
 
 Claim = Literal["new", "resume"]
@@ -208,7 +208,7 @@ class RunDir:
         with writing_to(self.path):
             take(self.path, say=say)
             claim = self.check(parameters, new_run=new_run)  # a driver may have come and gone since
-            self.merge.delete_tree()  # of a publication that was killed
+            self.merge.delete_tree(guard_of(self.path))  # of a publication that was killed
             if self.path.is_local:
                 for folder in (self.path, self.blocks):
                     remove_leftovers(folder.local())
@@ -218,15 +218,16 @@ class RunDir:
     def clear(self) -> None:
         """Remove everything a run writes, by name, except run.json and the lock, for a new run. Its run.json
         was written before: it says that the directory is a run's, and no longer names what goes away. Files
-        that no run writes stay.
+        that no run writes stay. Raises IncompleteRunError when another driver has taken over.
         """
         blocks = self.path / "blocks"  # never those of another directory that `records` names
         links = (self.path / name for name in (CURRENT, *RESULT_NAMES))
         own = (self.item, self.snapshots, self.merge, blocks, self.plan, self.scenes)
+        guard = guard_of(self.path)
         shutil.rmtree(self.attempts, ignore_errors=True)
         self.log.unlink(missing_ok=True)
         for path in (*links, *own, self.zones):
-            path.delete_tree()
+            path.delete_tree(guard)
 
     def has_run(self) -> bool:
         """Whether a run has begun here. Raises InputError for a place that cannot be looked at."""

@@ -24,7 +24,7 @@ from pipeline.files.store.local_store import LocalStore
 from pipeline.files.store.store_path import Place, StorePath
 from pipeline.write.run_dir import CURRENT, RESULT_NAMES, RunDir
 from pipeline.write.run_json import RunInfo, run_json_bytes
-from pipeline.write.run_lock import this_driver
+from pipeline.write.run_lock import require_not_lost, this_driver
 from pipeline.write.zoned.zoned_json import ZonedInfo, any_run_of, zoned_json_bytes
 from pipeline.write.zoned.zoned_page import seen_from_above
 
@@ -49,7 +49,8 @@ def begin[Info: (RunInfo, ZonedInfo)](run_dir: RunDir, info: Info, *, new_run: b
     """Write run.json for a driver that starts; the caller holds the lock. Returns `info` as it counts: it has
     the start of the first start of this run.
 
-    Where the same run has published, run.json keeps saying what it published; `new_run`: not any more.
+    Where the same run has published, run.json keeps saying what it published; `new_run`: not any more. Raises
+    IncompleteRunError when another driver has taken over.
     """
     token = this_driver().token
     reach("before_run_json_begin")
@@ -58,6 +59,7 @@ def begin[Info: (RunInfo, ZonedInfo)](run_dir: RunDir, info: Info, *, new_run: b
             stored = run_dir.run_json.read_stored()
         except FileNotFoundError:
             info = replace(info, at_work=token)
+            require_not_lost(run_dir.path)
             if run_dir.run_json.create(_bytes(info)) is not None:
                 break
             continue
@@ -72,6 +74,7 @@ def begin[Info: (RunInfo, ZonedInfo)](run_dir: RunDir, info: Info, *, new_run: b
             )
             written = _with_pins(before, info) if before.snapshot else info
         info = replace(info, at_work=token)
+        require_not_lost(run_dir.path)  # after the look at run.json: whoever takes over now writes it, too
         if run_dir.run_json.swap(_bytes(replace(written, at_work=token)), stored.version) is not None:
             break
     reach("after_run_json_begin")
@@ -118,6 +121,20 @@ def amend[Info: (RunInfo, ZonedInfo)](run_dir: RunDir, info: Info) -> Info:
     if (now.snapshot, now.at_work, now.ended) == (info.snapshot, "", info.ended):
         run_dir.run_json.swap(_bytes(info), stored.version)
     return info
+
+
+def bar_sleepers(run_dir: RunDir) -> None:
+    """Let no driver publish any more that began before now; the caller holds the lock. What such a one has
+    written and not published can then be removed.
+    """
+    while True:
+        stored = run_dir.run_json.read_stored()
+        info: RunInfo | ZonedInfo = any_run_of(stored.data, run_dir.run_json)
+        if not info.at_work:
+            return
+        require_not_lost(run_dir.path)
+        if run_dir.run_json.swap(_bytes(replace(info, at_work="")), stored.version) is not None:
+            return
 
 
 def forget(run_dir: RunDir, names: Collection[str]) -> None:

@@ -16,18 +16,19 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from pipeline.errors import IncompleteRunError, InputError
+from pipeline.errors import IncompleteRunError, InputError, TerraqueryError
 from pipeline.files.fail_point import reach
 from pipeline.files.store.store_path import Place, StorePath, store_path
 
@@ -47,6 +48,10 @@ _SLACK_S = 5.0
 
 _LOOK_S = 5.0
 """Seconds between two looks at a lock from the future."""
+
+
+_taken: set[tuple[StorePath, str]] = set()
+"""Locks that this process took and did not give back, with its token: a forked child has taken none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +97,7 @@ def take(folder: Place, *, say: Callable[[str], None] | None = None) -> None:
             _require_stale(path, held, say)
         if path.swap(_content(me), held.version) is not None:
             break
+    _taken.add((path, me.token))
     reach("after_lock")
 
 
@@ -159,8 +165,8 @@ def _is_gone(holder: Driver) -> bool:
 def alone_in(folder: Place, *, say: Callable[[str], None] | None = None) -> Iterator[Callable[[], None]]:
     """Put this around the work of a driver: a lock taken in the body is renewed, and given back at the end.
 
-    Yields a check that raises IncompleteRunError when another driver has taken over. Raises InputError at
-    once when one is at work.
+    Yields a check that raises IncompleteRunError when another driver has taken over; so does whatever goes
+    wrong in the body after that. Raises InputError at once when one is at work.
     """
     place = store_path(folder)
     require_free(place, say=say)
@@ -169,6 +175,12 @@ def alone_in(folder: Place, *, say: Callable[[str], None] | None = None) -> Iter
     beat.start()
     try:
         yield lambda: require_still_ours(place)
+    except TerraqueryError:
+        raise
+    except Exception as error:
+        with suppress(OSError):
+            require_not_lost(place)  # a successor removes what its predecessor needs
+        raise error
     finally:
         done.set()
         beat.join()
@@ -180,10 +192,42 @@ def require_still_ours(folder: Place) -> None:
     try:
         take(folder)
     except InputError as error:
-        raise IncompleteRunError(
-            f"this process was silent for more than {STALE_S:.0f} s, and its run was taken over; "
-            f"what it committed is kept: {error}"
-        ) from error
+        raise _taken_over(error) from error
+
+
+def require_not_lost(folder: Place) -> None:
+    """Check that nobody took this process's lock, and renew nothing. Raises IncompleteRunError."""
+    path = store_path(folder) / LOCK_NAME
+    held = _look(path)
+    me = this_driver()
+    if held is not None and held.holder == me:
+        return
+    if held is not None or (path, me.token) in _taken:
+        raise _taken_over("its lock is gone" if held is None else f"{held.holder} is at work")
+
+
+def guard_of(folder: Place) -> Callable[[], None]:
+    """Make a check for everything that cannot be taken back, such as each of many removals: it raises
+    IncompleteRunError when another driver took over.
+
+    It asks the store only where it has not asked for `BEAT_S`. A lock that was held then is still held now.
+    """
+    asked = -math.inf
+
+    def check() -> None:
+        nonlocal asked
+        while time.monotonic() - asked >= BEAT_S:
+            asked = time.monotonic()
+            require_not_lost(folder)
+
+    return check
+
+
+def _taken_over(error: Exception | str) -> IncompleteRunError:
+    return IncompleteRunError(
+        f"this process was silent for more than {STALE_S:.0f} s, and its run was taken over; "
+        f"what it committed is kept: {error}"
+    )
 
 
 def _beat(path: StorePath, done: threading.Event) -> None:
@@ -199,6 +243,7 @@ def _beat(path: StorePath, done: threading.Event) -> None:
 def give_back(folder: Place) -> None:
     """Remove the lock if it is this process's."""
     path = store_path(folder) / LOCK_NAME
+    _taken.discard((path, this_driver().token))
     try:
         held = _look(path)
         if held is not None and held.holder == this_driver():

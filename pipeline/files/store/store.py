@@ -4,7 +4,8 @@
 2. `create` writes only where nothing is, and `swap` only over the version that the caller has seen. Of
    several writers one wins, and the others are told so.
 3. What a writer has been told is written, every reader sees. A listing may lag behind; no result rests on
-   one.
+   one. Only where several machines merge a run in a bucket, their intermediate tables are listed: there the
+   listing must be whole, as S3's is.
 
 A *key* is a path with slashes, relative to the root of the store. A *version* is an opaque text that is
 another one after every write.

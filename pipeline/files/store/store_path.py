@@ -3,7 +3,8 @@
 1. `store_path` reads what a user gives: a local path, or `s3://bucket/prefix`.
 2. A path is two texts, so it goes to other processes as it is. Each process keeps one store per root.
 3. Writing is whole (`write_bytes`, `being_written`) or conditional (`create`, `swap`). Nothing is renamed.
-4. A local path works wherever Python takes a path (`os.fspath`); one in a bucket raises there, which finds
+4. Other kinds of stores can be added: `register_store` opens roots of another scheme, in this process.
+5. A local path works wherever Python takes a path (`os.fspath`); one in a bucket raises there, which finds
    code that assumes a disk. Libraries get what they can open from `stored_files`.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -51,7 +52,7 @@ class StorePath:
     @property
     def is_local(self) -> bool:
         """Whether the store is a folder of this machine."""
-        return not self.root.startswith(SCHEME)
+        return _scheme_of(self.root) is None
 
     @property
     def store(self) -> Store:
@@ -145,20 +146,22 @@ class StorePath:
         """Remove the object, if there is one."""
         self.store.delete(self.key)
 
-    def delete_tree(self) -> None:
+    def delete_tree(self, guard: Callable[[], None] | None = None) -> None:
         """Remove what is here, object or folder; nothing happens when there is nothing. A link is removed
-        itself, not what it leads to.
+        itself, not what it leads to. `guard` is called before each removal; what it raises ends them.
         """
+        check = guard or (lambda: None)
         if self.is_local:
+            check()
             path = self.local()
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=False)
             else:
                 path.unlink(missing_ok=True)
             return
-        for entry in list(self.store.entries(self.key)):
-            self.store.delete(entry.key)
-        self.store.delete(self.key)
+        for key in (*(entry.key for entry in self.store.entries(self.key)), self.key):
+            check()
+            self.store.delete(key)
 
     def entries(self) -> Iterator[StorePath]:
         """List the objects below this folder, at any depth, by key. A listing: not for hot paths."""
@@ -191,10 +194,28 @@ class StorePath:
             self.store.put(self.key, temporary)
 
 
+_OPENERS: dict[str, Callable[[str], Store]] = {SCHEME: S3Store}
+"""Start of a root -> what opens it. All others are folders of this machine."""
+
+
+def register_store(scheme: str, opener: Callable[[str], Store]) -> None:
+    """Let roots that begin with `scheme`, such as `gs://`, be opened by `opener`, in this process."""
+    if not scheme.endswith("://"):
+        raise ValueError(f"a scheme ends with ://, got {scheme}")
+    _OPENERS[scheme] = opener
+    open_store.cache_clear()
+
+
+def _scheme_of(text: str) -> str | None:
+    """The scheme of a place in an object store. None: it is a local path."""
+    return next((scheme for scheme in _OPENERS if text.startswith(scheme)), None)
+
+
 @lru_cache(maxsize=64)
 def open_store(root: str) -> Store:
     """Give the store of a root; one per process and root. Raises StoreError without credentials."""
-    return S3Store(root) if root.startswith(SCHEME) else LocalStore(Path(root))
+    scheme = _scheme_of(root)
+    return LocalStore(Path(root)) if scheme is None else _OPENERS[scheme](root)
 
 
 def store_path(given: Place, option: str = "--out") -> StorePath:
@@ -204,18 +225,21 @@ def store_path(given: Place, option: str = "--out") -> StorePath:
     if isinstance(given, StorePath):
         return given
     text = str(given)
-    if not text.startswith(SCHEME):
+    scheme = _scheme_of(text)
+    if scheme is None:
         return StorePath(str(Path(text).absolute()))
-    bucket, _, prefix = text[len(SCHEME) :].partition("/")
+    bucket, _, prefix = text[len(scheme) :].partition("/")
     parts = [part for part in prefix.split("/") if part]
     if not bucket or any(part in (".", "..") for part in parts) or any(mark in text for mark in "?#"):
         raise InputError(
-            f"{option} in an object store must be s3://bucket/prefix", came=text, remedy=f"correct {option}"
+            f"{option} in an object store must be {scheme}bucket/prefix",
+            came=text,
+            remedy=f"correct {option}",
         )
     if not parts:
         raise InputError(
             f"{option} must name a prefix in the bucket: a run does not own a whole bucket",
             came=text,
-            remedy=f"give for example s3://{bucket}/runs/first",
+            remedy=f"give for example {scheme}{bucket}/runs/first",
         )
-    return StorePath(SCHEME + "/".join((bucket, *parts)))
+    return StorePath(scheme + "/".join((bucket, *parts)))

@@ -138,3 +138,20 @@ def test_the_job_says_what_goes_before_it_goes(tmp_path: Path, capsys: pytest.Ca
     assert names(place) == ["two"]
     assert main([str(tmp_path / "nothing")]) == 2
     assert "run.json" in capsys.readouterr().err
+
+
+def test_what_counted_until_now_stays_for_its_readers(
+    place: StorePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long ago it was written: somebody may have opened it a moment ago."""
+    publish(place, "first")
+    publish(place, "second")
+    ages = {"manifest.json": 1e6, "run.json": 5.0}
+    store = type(place.store)
+    monkeypatch.setattr(store, "age_s", lambda _, key: ages[key.rpartition("/")[2]])
+    (first, _) = plan_cleaning(RunDir(place), keep=0, min_age_s=60.0)
+    assert first.name == "first"
+    assert "younger" in first.stays
+    ages["run.json"] = 100.0
+    (first, _) = plan_cleaning(RunDir(place), keep=0, min_age_s=60.0)
+    assert first.stays == ""

@@ -23,6 +23,7 @@ from pipeline.write.run_dir import CURRENT, RESULT_NAMES, RunDir
 from pipeline.write.run_document import (
     KEPT_NAMES,
     amend,
+    bar_sleepers,
     begin,
     conclude,
     finished_run,
@@ -435,3 +436,25 @@ class TestLinks:
         publish(run_dir, "one")
         show_results(run_dir)
         assert run_dir.path.children() == ["run.json", "snapshots"]
+
+
+def test_a_driver_that_was_barred_cannot_publish(run_dir: RunDir) -> None:
+    """A cleaner removes what it wrote and did not publish."""
+    info = begin(run_dir, STARTING)
+    made = fill(run_dir, "first")
+    bar_sleepers(run_dir)
+    assert read_run_json(run_dir.run_json).at_work == ""
+    with pytest.raises(IncompleteRunError, match="taken over"):
+        conclude(made, ended(info))
+    before = run_dir.run_json.read_bytes()
+    bar_sleepers(run_dir)
+    assert run_dir.run_json.read_bytes() == before
+
+
+def test_a_driver_that_lost_its_lock_does_not_begin(local: RunDir) -> None:
+    run_lock.take(local.path)
+    (local.path / run_lock.LOCK_NAME).write_bytes(b"another one's")
+    with pytest.raises(IncompleteRunError, match="taken over"):
+        begin(local, STARTING)
+    assert not local.run_json.exists()
+    run_lock.give_back(local.path)

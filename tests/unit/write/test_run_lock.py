@@ -26,7 +26,17 @@ from pipeline.files.store import local_store
 from pipeline.files.store.local_store import SWAP_LOCK
 from pipeline.files.store.store_path import StorePath, store_path
 from pipeline.write import run_lock
-from pipeline.write.run_lock import LOCK_NAME, STALE_S, Driver, alone_in, require_free, take
+from pipeline.write.run_lock import (
+    LOCK_NAME,
+    STALE_S,
+    Driver,
+    alone_in,
+    give_back,
+    guard_of,
+    require_free,
+    require_not_lost,
+    take,
+)
 
 ROOT = Path(__file__).parents[3]
 DRIVER = """
@@ -351,6 +361,51 @@ def test_a_lock_lives_in_the_body_and_goes_at_its_end(tmp_path: Path) -> None:
         require_still_alone()
     assert names(tmp_path) == []
     assert "run.lock" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_what_goes_wrong_after_a_takeover_is_told_as_one(tmp_path: Path) -> None:
+    """The successor removes intermediate tables: a driver that wakes misses them."""
+
+    def work(*, taken_over: bool) -> None:
+        with alone_in(tmp_path):
+            take(tmp_path)
+            if taken_over:
+                leave_lock(tmp_path)
+            raise ValueError("need at least one array")
+
+    with pytest.raises(IncompleteRunError, match="taken over") as raised:
+        work(taken_over=True)
+    assert isinstance(raised.value.__context__, ValueError)
+    (tmp_path / LOCK_NAME).unlink()
+    with pytest.raises(ValueError, match="one array"):
+        work(taken_over=False)
+
+
+def test_a_lock_is_lost_when_another_has_it_or_nobody(tmp_path: Path) -> None:
+    require_not_lost(tmp_path)  # it took none
+    take(tmp_path)
+    require_not_lost(tmp_path)
+    leave_lock(tmp_path)
+    with pytest.raises(IncompleteRunError, match="at work"):
+        require_not_lost(tmp_path)
+    (tmp_path / LOCK_NAME).unlink()
+    with pytest.raises(IncompleteRunError, match="its lock is gone"):
+        require_not_lost(tmp_path)
+    take(tmp_path)
+    give_back(tmp_path)
+    require_not_lost(tmp_path)
+
+
+def test_a_guard_asks_again_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_lock, "BEAT_S", 1000.0)
+    take(tmp_path)
+    guard = guard_of(tmp_path)
+    guard()
+    leave_lock(tmp_path)
+    guard()  # a lock that was held a moment ago is not stale
+    monkeypatch.setattr(run_lock, "BEAT_S", 0.0001)
+    with pytest.raises(IncompleteRunError, match="taken over"):
+        guard()
 
 
 def test_an_error_gives_the_lock_back(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.files.store import store_path as store_path_module
+from pipeline.files.store.local_store import LocalStore
 from pipeline.files.store.store_path import StorePath, store_path
 from tests.s3_server import BUCKET, serving_s3
 
@@ -116,3 +118,32 @@ class TestWhatIsGiven:
         with pytest.raises(InputError, match="--somewhere") as caught:
             store_path(given, "--somewhere")
         assert given in str(caught.value)
+
+
+def test_stores_of_another_scheme_can_be_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_path_module, "_OPENERS", dict(store_path_module._OPENERS))
+    store_path_module.register_store(
+        "mem://", lambda root: LocalStore(tmp_path / root.removeprefix("mem://"))
+    )
+    path = store_path("mem://bucket/run") / "a"
+    assert path == StorePath("mem://bucket/run", "a")
+    assert not path.is_local
+    path.write_bytes(b"x")
+    assert (tmp_path / "bucket/run/a").read_bytes() == b"x"
+    with pytest.raises(InputError, match="mem://bucket/prefix"):
+        store_path("mem://bucket/../run")
+    assert store_path("gs://bucket/run").is_local
+    with pytest.raises(ValueError, match="ends with ://"):
+        store_path_module.register_store("mem", LocalStore)  # type: ignore[arg-type]
+    store_path_module.open_store.cache_clear()
+
+
+def test_a_guard_ends_removals(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise InterruptedError
+
+    path = store_path(tmp_path) / "folder"
+    (path / "a").write_bytes(b"x")
+    with pytest.raises(InterruptedError):
+        path.delete_tree(refuse)
+    assert (path / "a").is_file()
