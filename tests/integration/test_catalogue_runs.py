@@ -252,8 +252,8 @@ def test_a_file_that_changes_after_the_plan_is_noticed(
     entry["assets"]["image"]["href"] = f"{served.files.url}/changing.tif"
     claim = flow.claim
 
-    def changed(plan: PlannedRun) -> Any:
-        context = claim(plan)
+    def changed(plan: PlannedRun, **options: Any) -> Any:
+        context = claim(plan, **options)
         with rasterio.open(copy, "r+") as dataset:
             dataset.write(255 - dataset.read())
         return context

@@ -28,6 +28,7 @@ from pipeline.schema.tile_answers import TilePrompts
 from pipeline.schema.tiling import Window
 from pipeline.world.landscape import World
 from pipeline.world.scene import write_world
+from pipeline.write.run_document import finished_run
 from pipeline.write.run_json import read_run_json
 
 RunJob = Callable[..., int]
@@ -268,7 +269,7 @@ def test_a_run_that_was_merged_again_is_scored_alike(run_job: RunJob, world: Pat
 def test_a_run_must_have_ended(run_job: RunJob, world: Path, tmp_path: Path) -> None:
     run(run_job, world, tmp_path / "out", json.loads((world / "queries.json").read_text())[0]["query"])
     info = read_run_json(tmp_path / "out" / "run.json")
-    (tmp_path / "out" / "coverage.parquet").unlink()
+    finished_run(tmp_path / "out").coverage.delete()
     with pytest.raises(InputError, match=r"needs coverage\.parquet"):
         score_run(tmp_path / "out", read_truth(world), info)
 
