@@ -193,16 +193,18 @@ def test_a_lock_that_does_not_say_whose_it_is_counts_for_some_minutes(tmp_path: 
     take(tmp_path)
 
 
-def test_a_lock_of_an_earlier_version_counts_for_some_minutes(tmp_path: Path) -> None:
-    """It has no token, so it cannot be told from that of another driver."""
-    leave_lock(tmp_path)
-    entry = json.loads((tmp_path / LOCK_NAME).read_text())
-    del entry["token"]
-    (tmp_path / LOCK_NAME).write_text(json.dumps(entry))
-    with pytest.raises(InputError, match="has not said its name"):
-        take(tmp_path)
-    os.utime(tmp_path / LOCK_NAME, times=(time.time() - STALE_S - 30,) * 2)
+def test_a_lock_of_an_earlier_version_is_told_by_its_process(tmp_path: Path) -> None:
+    """It has no token, so it is never this process's own."""
+    for pid, refused in ((os.getpid(), True), (2**22 + 1, False)):
+        leave_lock(tmp_path, pid=pid)
+        entry = json.loads((tmp_path / LOCK_NAME).read_text())
+        del entry["token"]
+        (tmp_path / LOCK_NAME).write_text(json.dumps(entry))
+        if refused:
+            with pytest.raises(InputError, match=f"process {pid} on "):
+                take(tmp_path)
     take(tmp_path)
+    assert json.loads((tmp_path / LOCK_NAME).read_text())["token"]
 
 
 def test_a_full_disk_leaves_no_lock_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
