@@ -14,10 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
-FAULTS = ("403", "404", "503", "short", "slow", "stalled", "shifted", "whole", "etag", "resized")
-"""Status codes; a body that breaks off, that pauses half-way, or that stops on its way for `stall_s`;
-another range; the whole file; another ETag; another size in
-Content-Range."""
+FAULTS = ("403", "404", "503", "short", "shifted", "whole", "etag", "resized")
+"""Status codes; a body that breaks off; another range; the whole file; another ETag; another size in
+Content-Range. Two more cost a reader its patience: "slow" pauses half-way, "stalled" stops for `stall_s`."""
 
 
 @dataclass(kw_only=True)

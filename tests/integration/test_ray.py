@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -17,9 +18,13 @@ from fault_server import fault_server
 from item_files import footprint_of, item_document, projection_fields
 from label_worlds import LabelWorld, blobs, write_label_world
 from ray_heads import RAY, ray_environment, ray_head
+from s3_server import BUCKET, serving_s3
 from stac_server import rustac_server
 
+from pipeline.files.store.stored_files import zarr_store
 from pipeline.run import ray_engine
+from pipeline.run.verify.verify_run import verify
+from pipeline.write.run_document import finished_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -153,6 +158,23 @@ def test_a_submitted_job_searches_a_stac_api(head: str, world: LabelWorld, tmp_p
             run_to_the_end([*submit, "python", "jobs/segment_region.py", *command])
     np.testing.assert_array_equal(ids(out), world.ids.astype(np.uint64))
     assert json.loads((out / "run.json").read_text())["searches"][0]["source"] == f"stac:{api}"
+
+
+@pytest.mark.long
+def test_a_submitted_job_writes_to_a_bucket(head: str, world: LabelWorld) -> None:
+    """Keys and the address of the service go with the job, and every worker writes there."""
+    place = f"s3://{BUCKET}/submitted"
+    with serving_s3():
+        keys = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        submit = [str(RAY), "job", "submit", "--address", head, "--working-dir", "."]
+        submit += ["--runtime-env-json", json.dumps({"env_vars": keys}), "--"]
+        command = ["--source", str(world.scene), "--whole-scene", "--query", "anything", "--out", place]
+        command += ["--models", f"oracle:{world.labels}", "--tile", "64", "--halo", "8", "--block", "2"]
+        run_to_the_end([*submit, "python", "jobs/segment_region.py", *command])
+        assert verify(place).sound
+        masks = zarr_store(finished_run(place).masks, read_only=True)
+        found = np.asarray(zarr.open_group(masks, mode="r")["instance_id"][0])  # type: ignore[index]
+    np.testing.assert_array_equal(found, world.ids.astype(np.uint64))
 
 
 def run_to_the_end(command: list[str]) -> subprocess.CompletedProcess[str]:

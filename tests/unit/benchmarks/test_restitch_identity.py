@@ -24,7 +24,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
         source.scores = {key: [65535] * len(scores) for key, scores in source.scores.items()}
         runs.write_records(tmp_path / name, lattice, source)
         runs.merge(runs.job_for(tmp_path / name, tmp_path / name, lattice))
-    return tmp_path / "many", tmp_path / "single"
+    return runs.results_of(tmp_path / "many"), runs.results_of(tmp_path / "single")
 
 
 def test_one_tile_and_many_are_identical(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
