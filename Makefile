@@ -7,7 +7,7 @@ EXTRA ?= $(or $(patsubst .venv/installed-%,%,$(firstword $(wildcard .venv/instal
 export SAM2_BUILD_CUDA := 0
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo audit lint test test-long notebook tree bench clean fuzz-stitch chaos chaos-sim
+.PHONY: help setup demo audit lint test test-long test-heavy notebook tree bench clean fuzz-stitch chaos chaos-sim
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,10 +37,13 @@ lint: setup ## ruff, import contracts, mypy --strict: the quick ones first
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder --durations=40
 
 test: setup ## the tests in two processes, without those marked long (WORKERS=0: in one)
-	$(PYTEST) -m "not long"
+	$(PYTEST) -m "not long and not heavy"
 
 test-long: setup ## the tests marked long: engines, submitted jobs and trainings of their own
 	$(PYTEST) -m long
+
+test-heavy: setup ## the tests marked heavy: real kills and Ray sessions of their own, on a quiet machine
+	$(BIN)/python -m pytest -m heavy
 
 notebook: setup ## execute notebooks/quickstart.ipynb anew; fails at the first cell that fails
 	$(BIN)/python -m jupyter execute notebooks/quickstart.ipynb --timeout=1200

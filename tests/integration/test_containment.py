@@ -63,7 +63,7 @@ def run_with_bad_tiles(
     return run_job(*command, "--runner", "ray")
 
 
-@pytest.mark.long
+@pytest.mark.heavy
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("shared_ray")
 def test_tiles_that_kill_their_process_are_set_aside_and_all_others_are_done(
@@ -88,7 +88,7 @@ def test_tiles_that_kill_their_process_are_set_aside_and_all_others_are_done(
     assert {t: told[t] for t in told if t not in failed} == {t: clean[t] for t in clean if t not in failed}
 
 
-@pytest.mark.long
+@pytest.mark.heavy
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("shared_ray")
 def test_tiles_that_hang_fail_alone_and_heal_with_another_try(

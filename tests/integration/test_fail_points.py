@@ -25,7 +25,7 @@ from pipeline.write.records.block_records import read_block_record, record_to_by
 from pipeline.write.run_document import finished_run
 from pipeline.write.run_json import read_run_json
 
-pytestmark = [pytest.mark.long, pytest.mark.slow]
+pytestmark = [pytest.mark.heavy, pytest.mark.slow]
 
 PUBLICATION = FAIL_POINTS[FAIL_POINTS.index("before_coverage") :]
 

@@ -185,7 +185,7 @@ sys.exit(load_job("segment_region").main(sys.argv[2:]))
 """
 
 
-@pytest.mark.long
+@pytest.mark.heavy
 @pytest.mark.timeout(600)
 def test_nothing_secret_is_in_the_files_and_logs_of_a_run_on_ray(
     command: list[object], tmp_path: Path

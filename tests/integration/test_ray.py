@@ -160,7 +160,7 @@ def test_a_submitted_job_searches_a_stac_api(head: str, world: LabelWorld, tmp_p
     assert json.loads((out / "run.json").read_text())["searches"][0]["source"] == f"stac:{api}"
 
 
-@pytest.mark.long
+@pytest.mark.heavy
 def test_a_submitted_job_writes_to_a_bucket(head: str, world: LabelWorld) -> None:
     """Keys and the address of the service go with the job, and every worker writes there."""
     place = f"s3://{BUCKET}/submitted"

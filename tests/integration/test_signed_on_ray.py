@@ -41,7 +41,7 @@ KEY = "MYSUBSCRIPTIONKEY"
 COLUMNS = {"west": (0, 60), "middle": (60, 110), "lured": (110, 160)}
 """First column and the one after the last, by scene."""
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
 untouched = pytest.fixture(canary)
 

@@ -18,7 +18,7 @@ from ray_heads import RAY, ray_environment, ray_head
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
 
 JOB = "ours"
 """Submission ids begin with this."""
