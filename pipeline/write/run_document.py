@@ -25,7 +25,7 @@ from pipeline.files.store.store_path import Place, StorePath
 from pipeline.write.run_dir import CURRENT, RESULT_NAMES, RunDir
 from pipeline.write.run_json import RunInfo, run_json_bytes
 from pipeline.write.run_lock import require_not_lost, this_driver
-from pipeline.write.zoned.zoned_json import ZonedInfo, any_run_of, zoned_json_bytes
+from pipeline.write.zoned.zoned_json import ZonedInfo, any_run_of, read_any_run, zoned_json_bytes
 from pipeline.write.zoned.zoned_page import seen_from_above
 
 KEPT_NAMES = 20
@@ -33,16 +33,15 @@ KEPT_NAMES = 20
 
 
 def finished_run(place: Place) -> RunDir:
-    """The run directory at a place, with the results that count. Raises InputError for a damaged run.json.
+    """The run directory at a place, with the results that count. Raises InputError for a damaged run.json,
+    and for a place that cannot be looked at.
 
     Where there is no run, or nothing was published yet, results have no snapshot.
     """
     run_dir = RunDir(place)
-    try:
-        data = run_dir.run_json.read_bytes()
-    except OSError:
+    if not run_dir.has_run():
         return run_dir
-    return run_dir.in_snapshot(any_run_of(data, run_dir.run_json).snapshot)
+    return run_dir.in_snapshot(read_any_run(run_dir.run_json).snapshot)
 
 
 def begin[Info: (RunInfo, ZonedInfo)](run_dir: RunDir, info: Info, *, new_run: bool = False) -> Info:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.files.store.store import Store
-from pipeline.files.store.store_path import Place, StorePath, store_path
+from pipeline.files.store.store_path import Place, store_path
 from pipeline.files.store.zarr_adapter import ZarrFolder
 
 _BUFFER_BYTES = 2**20
@@ -70,18 +68,6 @@ def measured(place: Place) -> tuple[int, str]:
         return len(data), hashlib.sha256(data).hexdigest()
     with path.local().open("rb") as file:
         return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def local_copy(path: StorePath) -> Iterator[Path]:
-    """Give the object as a file of this machine: itself, or a copy that is removed at the end."""
-    if path.is_local:
-        yield path.local()
-        return
-    with tempfile.TemporaryDirectory(prefix="terraquery-") as folder:
-        copy = Path(folder) / path.name
-        copy.write_bytes(path.read_bytes())
-        yield copy
 
 
 class _Ranges:

@@ -132,6 +132,7 @@ def named_job(job: MergeJob) -> MergeJob:
     content = {
         "fingerprint": job.fingerprint,
         "records": found.done,
+        "scenes": [(scene.scene_id, scene.datetime) for scene in job.scenes],
         "meta": asdict(job.meta),
         "stitch": asdict(job.stitch),
         "mode": job.mode,

@@ -11,7 +11,7 @@ import pytest
 import zarr
 
 from pipeline.files.store.store_path import StorePath, store_path
-from pipeline.files.store.stored_files import arrow_file, local_copy, zarr_store
+from pipeline.files.store.stored_files import arrow_file, zarr_store
 from tests.s3_server import BUCKET, serving_s3
 
 
@@ -52,10 +52,3 @@ def test_zarr_is_written_and_read(base: StorePath) -> None:
     assert [path.key.rpartition("m.zarr/")[2] for path in (base / "m.zarr" / "a" / "c").entries()] == [
         "a/c/0/1"
     ]
-
-
-def test_a_copy_has_the_name_and_bytes(base: StorePath) -> None:
-    (base / "vectors" / "a.gpkg").write_bytes(b"abc")
-    with local_copy(base / "vectors" / "a.gpkg") as path:
-        assert (path.name, path.read_bytes()) == ("a.gpkg", b"abc")
-    assert (base / "vectors" / "a.gpkg").is_file()
