@@ -87,15 +87,15 @@ def test_a_store_smaller_than_one_block_slows_a_run_down_but_does_not_stop_it(
     np.testing.assert_array_equal(ids(tmp_path / "out"), world.ids.astype(np.uint64))
 
 
-@pytest.fixture
-def head(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Ray head of its own; yields the address of its job server."""
-    with ray_head(tmp_path) as started:
+    with ray_head(tmp_path_factory.mktemp("head")) as started:
         yield started.jobs
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)  # two jobs, each with an environment of its own to start
+@pytest.mark.timeout(1200)  # two jobs, each with an environment of its own to start
 def test_submitted_jobs_show_progress_and_the_final_table_and_merge_again(
     head: str, world: LabelWorld, tmp_path: Path
 ) -> None:
@@ -124,7 +124,7 @@ def test_submitted_jobs_show_progress_and_the_final_table_and_merge_again(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_submitted_job_searches_a_stac_api(head: str, world: LabelWorld, tmp_path: Path) -> None:
     """The scene is cut in two, which a web server serves and a STAC API finds."""
     with rasterio.open(world.scene) as dataset:
@@ -161,6 +161,7 @@ def test_a_submitted_job_searches_a_stac_api(head: str, world: LabelWorld, tmp_p
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(1200)
 def test_a_submitted_job_writes_to_a_bucket(head: str, world: LabelWorld) -> None:
     """Keys and the address of the service go with the job, and every worker writes there."""
     place = f"s3://{BUCKET}/submitted"
@@ -181,7 +182,7 @@ def run_to_the_end(command: list[str]) -> subprocess.CompletedProcess[str]:
     """One submitted job; it must succeed. A head that has just started may ask to try again."""
     for _ in range(4):
         done = subprocess.run(
-            command, cwd=ROOT, env=ray_environment(), capture_output=True, text=True, timeout=280
+            command, cwd=ROOT, env=ray_environment(), capture_output=True, text=True, timeout=560
         )
         if "No available agent to submit job" not in done.stderr:
             break

@@ -41,7 +41,7 @@ sys.exit(run_job(lambda: main(words)))
 
 MOMENTS = {
     "planning": (1, "pipeline.run.flow:plan_run"),
-    "models are loading": (1, "pipeline.run.flow:SegmentStep"),
+    "models are loading": (1, "pipeline.run.infer.local_steps:SegmentStep"),
     "first block": (1, "pipeline.run.infer.steps:flatten_tile"),
     "block record": (3, "pipeline.run.infer.steps:write_block_record"),
     "seams": (1, "pipeline.run.merge.resolve_tasks:resolve_super"),

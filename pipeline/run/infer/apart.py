@@ -22,6 +22,7 @@ from pipeline.errors import ModelError, TerraqueryError, UnexpectedError
 from pipeline.run.infer.deadlines import end_process_when_stuck
 from pipeline.run.infer.progress import BlockSummary
 from pipeline.run.infer.steps import RunContext
+from pipeline.run.shortage import shortage
 from pipeline.run.stop_signals import SIGNALS, unbroken
 from pipeline.schema.tiling import BlockSpec
 
@@ -125,6 +126,10 @@ def _work(contexts: tuple[RunContext, ...], jobs: tuple[Job, ...], build: Build,
             os._exit(1)
         send.send(error)
     except Exception as error:
+        short = shortage(error, place=contexts[0].run_dir)
+        if short is not None:
+            send.send(short)
+            return
         send.send(UnexpectedError(f"unexpected {type(error).__name__} in a child process: {error}"))
         raise
 

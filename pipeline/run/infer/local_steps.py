@@ -108,12 +108,10 @@ def run_local(
                 for job in unbroken_each(tuple(left)):
                     yield steps.do(job)
                     left.remove(job)
-        except KeyboardInterrupt:  # this end is no riddle for the next start
-            for context in contexts:
-                context.journal.reset()
-            raise
-        except TerraqueryError as error:
-            if not error.retryable:
+        except BaseException as error:
+            if not (isinstance(error, TerraqueryError) and error.retryable):
+                for context in contexts:
+                    context.journal.reset()  # this end is no riddle for the next start
                 raise
             screen.say(f"note: {error}; the rest is done in a fresh process")
     if others:

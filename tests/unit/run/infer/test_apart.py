@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -11,7 +12,7 @@ import pytest
 from bad_tiles import BadSteps, BadTiles
 from run.infer.oracle_context import oracle_context
 
-from pipeline.errors import InputError, ModelError
+from pipeline.errors import DiskFullError, InputError, ModelError
 from pipeline.run.infer.apart import MOST_STILLBORN, Job, run_apart
 from pipeline.run.infer.progress import BlockSummary
 from pipeline.run.infer.steps import RunContext
@@ -65,6 +66,13 @@ class Refusing:
         raise AssertionError
 
 
+class FullDisk(Refusing):
+    """Finds no room for its files."""
+
+    def __init__(self, contexts: Sequence[RunContext]) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "labels.parquet")
+
+
 @pytest.mark.long  # every child imports everything again
 @pytest.mark.timeout(600)
 def test_models_that_kill_their_process_end_the_run_after_few_children(tmp_path: Path) -> None:
@@ -78,3 +86,9 @@ def test_what_a_child_raises_is_raised_here(tmp_path: Path) -> None:
     context = oracle_context(tmp_path)
     with pytest.raises(InputError, match="the checkpoint is missing"):
         list(run_apart([context], jobs(context), build=Refusing))
+
+
+def test_a_full_disk_is_told_as_one_also_from_a_child(tmp_path: Path) -> None:
+    context = oracle_context(tmp_path)
+    with pytest.raises(DiskFullError, match=r"No space left on device for labels\.parquet\. To fix: make room"):
+        list(run_apart([context], jobs(context), build=FullDisk))

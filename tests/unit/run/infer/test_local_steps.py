@@ -116,3 +116,18 @@ def test_runs_that_share_models_are_done_one_after_the_other(tmp_path: Path, scr
     assert [summary.found for summary in summaries] == [4, 4]
     for context in contexts:
         assert RunDir(context.run_dir).block("b00000_00000").exists()
+
+
+@pytest.mark.parametrize("end", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_an_end_that_was_told_is_no_riddle_for_the_next_start(
+    context: RunContext, screen: Screen, apart: list[str], end: BaseException
+) -> None:
+    class Ending(Steps):
+        def do(self, job: Job) -> BlockSummary:
+            context.journal.begin(job.block.block_id, "segment")
+            raise end
+
+    with pytest.raises(type(end)):
+        list(run_local([(context, list(context.plan.blocks()))], screen, build=Ending))
+    list(run_local([(context, list(context.plan.blocks()))], screen))
+    assert apart == []
