@@ -57,7 +57,7 @@ def draw(folder: Path, *, placed: bool = True) -> World:
     items = write_items(folder / "items.json", documents)
     words: list[object] = ["--source", items, "--whole-scene", "--query", "tanks"]
     words += ["--models", f"oracle:{labels}", "--runner", "local"]
-    words += ["--tile", 48, "--halo", 8, "--block", 1]
+    words += ["--tile", 80, "--halo", 8, "--block", 1]
     return World(folder=folder, items=items, words=words)
 
 
