@@ -210,7 +210,8 @@ def test_nothing_secret_is_in_the_files_and_logs_of_a_run_on_ray(
             path for path in scratch.rglob("*") if path.is_file() and path.suffix in (".log", ".out", ".err")
         ]
         texts = [(path, path.read_text(errors="replace")) for path in logs]
-        assert any("you are owned" in text for _, text in texts)  # what the models print is there
+        printed = ("you are owned", "alert(1)", "onmouseover", "/C calc", "im_start", "{{7*7}}")
+        assert any(word in text for _, text in texts for word in printed)  # what the models print is there
         assert [(path.name, secrets_in(text)) for path, text in texts if secrets_in(text)] == []
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
