@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from unittest import mock
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
 BUCKET = "runs-of-the-tests"
+
+
+def one_write_at_a_time(app: WSGIApplication) -> WSGIApplication:
+    """Make conditional writes atomic, as S3 does: moto's threads look and write without a lock."""
+    writing = threading.Lock()
+
+    def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            return app(environ, start_response)
+        with writing:
+            return list(app(environ, start_response))
+
+    return serve
 
 
 @contextmanager
@@ -22,6 +40,8 @@ def serving_s3(bucket: str = BUCKET) -> Iterator[str]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    assert server._server is not None
+    server._server.app = one_write_at_a_time(server._server.app)
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
     settings = {
