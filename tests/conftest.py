@@ -6,11 +6,13 @@
    beside the tests, but xdist 3.8 does not see them under pytest 9.2.)
 3. Ray's files come first, then files with slow tests: nothing long is left for the end, when the other
    process would stand idle. This needs `--no-loadscope-reorder`: xdist would begin with the largest files.
-4. Hypothesis has no deadlines: on a busy machine a first call, with its imports, takes longer than any.
+4. No file is flushed to the disk (`fsync`): the tests kill processes, and none cuts the power.
+5. Hypothesis has no deadlines: on a busy machine a first call, with its imports, takes longer than any.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _usual)
+
+os.fsync = lambda handle: None
 
 settings.register_profile("terraquery", deadline=None)
 settings.load_profile("terraquery")
