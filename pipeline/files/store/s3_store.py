@@ -4,12 +4,15 @@
 2. `create` puts with `If-None-Match: *`, `swap` with `If-Match` and the ETag that the caller has seen.
 3. A conditional write that is refused may be our own, whose answer was lost. So the object is read, and the
    same bytes count as written.
-4. Files above 16 MB go up in parts; obstore ends an upload that fails, so no parts are left to be paid for.
+4. obstore makes a conditional write or a deletion once when its connection breaks. We make it again: point 3
+   tells whether it had gone through.
+5. Files above 16 MB go up in parts; obstore ends an upload that fails, so no parts are left to be paid for.
 """
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -25,6 +28,9 @@ SCHEME = "s3://"
 RETRIES = 6
 """How often a request is made again at least when the service is busy: a run must not end for one answer."""
 
+BROKEN_RETRIES = 3
+"""How often a conditional write or a deletion is made again when its connection breaks."""
+
 PART_BYTES = 16 * 2**20
 """Bytes above which a file goes up in parts, and of each part."""
 
@@ -39,6 +45,7 @@ class S3Store:
         try:
             known = current_transport()
             patient = replace(known, retries=max(known.retries, RETRIES))
+            self._pause_s = known.retry_delay_s
             self.bucket, self.prefix = open_bucket(self._root, patient)
         except ValueError as error:
             raise _store_error(str(error), self._root) from error
@@ -94,7 +101,7 @@ class S3Store:
         """See `store.Store`."""
         import obstore
 
-        self._ask(key, lambda path: obstore.delete(self.bucket, path))
+        self._ask_again(key, lambda path: obstore.delete(self.bucket, path))
 
     def discard(self, key: str, version: str) -> bool:
         """See `store.Store`. `DeleteObject` with If-Match; a service that ignores it removes what the look
@@ -173,7 +180,7 @@ class S3Store:
         whole = mode != "overwrite"
         data = content.read_bytes() if whole and isinstance(content, Path) else content
         reach("before_object")
-        result = self._ask(
+        result = (self._ask_again if whole else self._ask)(
             key,
             lambda path: obstore.put(
                 self.bucket,
@@ -209,6 +216,17 @@ class S3Store:
         """The path of a key in the bucket."""
         return "/".join(part for part in (self.prefix, key) if part)
 
+    def _ask_again[T](self, key: str, request: Callable[[str], T]) -> T:
+        """Send a request, and again when its connection breaks, with growing pauses."""
+        for number in range(BROKEN_RETRIES):
+            try:
+                return self._ask(key, request)
+            except StoreError as error:
+                if not _broke(error):
+                    raise
+                time.sleep(self._pause_s * 2**number)
+        return self._ask(key, request)
+
     def _ask[T](self, key: str, request: Callable[[str], T]) -> T:
         """Send a request. Conditions that fail pass as they are, anything else as an OSError of ours."""
         from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
@@ -226,6 +244,12 @@ class S3Store:
 
 def _store_error(why: str, address: str) -> StoreError:
     return StoreError(5, why, address)
+
+
+def _broke(error: StoreError) -> bool:
+    """Whether a connection broke, or nothing came in time: the request may have gone through or not."""
+    text = str(error.__cause__)
+    return "error sending request" in text or "timed out" in text
 
 
 def _plain(error: Exception) -> str:

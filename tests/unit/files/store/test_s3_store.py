@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from pipeline.files.store.s3_store import PART_BYTES, S3Store
-from pipeline.files.store.store import StoreError
+from pipeline.files.store.store import Stored, StoreError
+from tests.s3_proxy import s3_proxy
 from tests.s3_server import BUCKET, serving_s3
 from tests.unit.files.store.store_contract import StoreContract
 
@@ -64,3 +65,46 @@ def test_missing_credentials_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_store, "_aws_session", lambda: nobody)
     with pytest.raises(StoreError, match="no AWS credentials"):
         S3Store(f"s3://fresh-{uuid.uuid4()}/run")
+
+
+@pytest.mark.parametrize("fault", ["503", "reset", "lost"])
+def test_a_connection_that_breaks_costs_no_run(
+    endpoint: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the request had gone through or not, each change happens once, and says so."""
+    monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.01")
+    with s3_proxy(endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
+        store = S3Store(f"s3://{BUCKET}/{uuid.uuid4()}")
+
+        def suffering[T](request: Callable[[], T]) -> T:
+            proxy.clear()
+            proxy.once[0] = fault
+            done = request()
+            assert proxy.met[fault] == 1
+            return done
+
+        first = suffering(lambda: store.create("a", b"one"))
+        assert first is not None
+        assert first == store.get("a").version
+        assert suffering(lambda: store.create("a", b"another")) is None
+        second = suffering(lambda: store.swap("a", b"two", first))
+        assert second is not None
+        assert suffering(lambda: store.swap("a", b"three", first)) is None
+        assert suffering(lambda: store.get("a")) == Stored(data=b"two", version=second)
+        suffering(lambda: store.put("b", b"x"))
+        assert [entry.key for entry in suffering(lambda: list(store.entries("")))] == ["a", "b"]
+        suffering(lambda: store.delete("a"))
+        assert store.head("a") is None
+
+
+def test_a_store_that_refuses_says_so_in_words_of_ours(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3_proxy(endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
+        store = S3Store(f"s3://{BUCKET}/{uuid.uuid4()}")
+        proxy.refused_from = 0
+        for request in (lambda: store.get("a"), lambda: store.create("a", b"x"), lambda: store.delete("a")):
+            with pytest.raises(StoreError, match="refuses access; check the credentials"):
+                request()
