@@ -51,8 +51,8 @@ notebook: setup ## execute notebooks/quickstart.ipynb anew; fails at the first c
 fuzz-stitch: setup ## random worlds against the properties of the merge (MINUTES=20, SEED=...)
 	$(BIN)/python tests/fuzz_stitch.py --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
 
-chaos: setup ## real runs killed, suspended and starved, and started again (MINUTES=20, SEED=...)
-	$(BIN)/python tests/chaos/run.py --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
+chaos: setup ## real runs killed, suspended and starved and started again, then simulated ones (MINUTES=30, RAY=1, SEEDS=100000, SEED=..., TABLE=FILE)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/chaos/run.py --minutes $(or $(MINUTES),30) --ray $(or $(RAY),1) --simulated $(or $(SEEDS),100000) $(if $(SEED),--seed $(SEED)) $(if $(TABLE),--table $(TABLE))
 
 chaos-sim: setup ## simulated runs under faults of stores, clocks and processes (SEEDS=100000, FIRST=0)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/simulator/simulate.py --seeds $(or $(SEEDS),100000) --first $(or $(FIRST),0)

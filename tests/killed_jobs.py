@@ -7,6 +7,7 @@ the imports. `cold=True` starts a plain `python jobs/segment_region.py` instead.
 from __future__ import annotations
 
 import hashlib
+import json
 import multiprocessing
 import os
 import signal
@@ -27,6 +28,16 @@ OWN_NAMES = ("run.log",)
 """What may differ between two runs: what libraries printed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Todo:
+    """What a start found of an earlier one."""
+
+    left: list[str]
+    """Blocks that it has to do."""
+    begun: list[str]
+    """Those of them at which the earlier start was when it ended without a word."""
+
+
 @dataclass(kw_only=True)
 class JobProcess:
     """A job at work."""
@@ -37,7 +48,7 @@ class JobProcess:
     poll: Callable[[], int | None] = field(repr=False)
     """Exit code; negative: the signal that killed it. None: it is at work."""
 
-    def wait(self, timeout_s: float = 240.0) -> int:
+    def wait(self, timeout_s: float = 900.0) -> int:
         """Wait for the end. One that does not end is killed, and TimeoutError raised."""
         until = time.monotonic() + timeout_s
         while (code := self.poll()) is None:
@@ -47,7 +58,7 @@ class JobProcess:
             time.sleep(0.02)
         return code
 
-    def wait_suspended(self, timeout_s: float = 240.0) -> bool:
+    def wait_suspended(self, timeout_s: float = 900.0) -> bool:
         """Wait until it is suspended. False: it ended before."""
         until = time.monotonic() + timeout_s
         while self.poll() is None and time.monotonic() < until:
@@ -67,6 +78,13 @@ class JobProcess:
                 os.kill(self.pid, number)
             except ProcessLookupError:
                 return
+
+    def todo(self) -> Todo | None:
+        """What it found to do. None: it did not come so far, or is a plain process, which is not asked."""
+        try:
+            return Todo(**json.loads(_todo_file(self.log).read_text()))
+        except (FileNotFoundError, ValueError):
+            return None
 
     def said(self) -> str:
         """The last lines that it printed."""
@@ -91,6 +109,7 @@ def start_job(
             )
         return JobProcess(pid=process.pid, log=log, poll=process.poll)
     log.touch()
+    _todo_file(log).unlink(missing_ok=True)
     forked = _server().Process(target=run_forked, args=(list(words), str(log), env))
     forked.start()
     assert forked.pid is not None
@@ -122,7 +141,30 @@ def run_forked(words: list[str], log: str, env: dict[str, str]) -> None:
     sys.stderr = os.fdopen(2, "w", buffering=1)
     sys.argv = ["jobs/segment_region.py", *words]
     job = load_job("segment_region")
+    _tell_todo(_todo_file(Path(log)))
     sys.exit(run_job(job.main))
+
+
+def _todo_file(log: Path) -> Path:
+    return log.with_suffix(".todo")
+
+
+def _tell_todo(file: Path) -> None:
+    """Let the flow of this process write down what it finds to do."""
+    from pipeline.run import flow
+    from pipeline.run.infer.steps import RunContext
+    from pipeline.run.todo import Todo as Found
+
+    find = flow.todo
+
+    def told(context: RunContext, *, retry_failed: bool) -> Found:
+        begun = sorted(context.journal.in_progress())
+        found = find(context, retry_failed=retry_failed)
+        left = [block.block_id for block in found.blocks]
+        file.write_text(json.dumps({"left": left, "begun": sorted(set(begun) & set(left))}))
+        return found
+
+    flow.todo = told
 
 
 def contents(place: str) -> dict[str, str]:

@@ -1,159 +1,46 @@
-"""What is done to runs: one trial is one place, some faults, and the same command again until it ends."""
+"""Faults of processes, records and disks."""
 
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import subprocess
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos_places import Bench, compared
-from killed_jobs import JobProcess, contents, start_job
+import psutil
+from killed_jobs import JobProcess, contents
+from trials import Trial
 
-from pipeline.files.fail_point import FAIL_POINTS, VARIABLE
+from pipeline.files.fail_point import FAIL_POINTS
 from pipeline.files.store.store_path import store_path
-from pipeline.run.verify.verify_run import verify
 
-MOST_STARTS = 4
-"""Starts of the same command after which a trial must have ended."""
-
-
-@dataclass
-class Ledger:
-    """What was injected in all trials."""
-
-    injected: Counter[str] = field(default_factory=Counter)
-    """Fault -> times; kills at a fail point count under its name."""
-    effective: Counter[str] = field(default_factory=Counter)
-    """Fault -> times that a process met it before it had ended."""
-    wrong: Counter[str] = field(default_factory=Counter)
-    kills: int = 0
-    """Processes that SIGKILL has ended."""
-
-    def n_faults(self) -> int:
-        return sum(self.effective.values())
-
-    def table(self) -> str:
-        """Fault, times injected, expected, seen."""
-        rows = [("fault", "injected", "met", "expected", "seen")]
-        for name in sorted(self.injected):
-            kind = name.partition(" ")[0]
-            seen = f"{self.wrong[name]} trials differed" if self.wrong[name] else "as expected"
-            rows.append((name, str(self.injected[name]), str(self.effective[name]), EXPECTED[kind], seen))
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        )
+CHILD_S = 240.0
+"""Longest wait for a child process of a run."""
 
 
-@dataclass(kw_only=True)
-class Trial:
-    """One place, and what happens to it."""
-
-    bench: Bench
-    ledger: Ledger
-    seed: int
-    only: str | None = None
-    store: str | None = None
-    kind: str = ""
-    place: str = ""
-    faults: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    jobs: list[JobProcess] = field(default_factory=list)
-    extra: list[str] = field(default_factory=list)
-    """Words of all starts after the faults."""
-    healed: bool = False
-
-    def __post_init__(self) -> None:
-        self.rng = random.Random(self.seed)
-
-    def run(self) -> list[str]:
-        """Inject, start until it ends, compare; returns what was wrong."""
-        rng = self.rng
-        names = [self.only or rng.choice(TURNS)]
-        self.kind = KIND_OF.get(names[0]) or self.store or rng.choice(("local", "local", "s3"))
-        if names[0] in REPEATABLE:
-            names += [name for name in rng.choices(sorted(REPEATABLE), k=rng.randint(0, 2)) if not self.only]
-        self.place = self.bench.place(f"seed-{self.seed}", self.kind)
-        for name in names:
-            FAULTS[name](self)
-        self._end()
-        if not self.wrong:
-            self.wrong += compared(self.bench, self.place, self.kind, healed=self.healed)
-            verdict = verify(self.place)
-            if not verdict.sound:
-                self.wrong.append(f"verify: {verdict.findings[:3]} {verdict.not_made}")
-        for name in set(self.faults):
-            self.ledger.wrong[name] += bool(self.wrong)
-        return self.wrong
-
-    def story(self) -> str:
-        """What happened, in a line."""
-        return f"{self.kind}, {', '.join(self.faults)}; {len(self.jobs)} starts"
-
-    def start(self, *, point: str = "", runner: str = "local") -> JobProcess:
-        """Start the command in the place; one in six as a plain process."""
-        job = start_job(
-            [*self.bench.words(self.place, self.kind, runner), *self.extra],
-            self.bench.folder / "logs" / f"{self.seed}-{len(self.jobs)}.txt",
-            settings={VARIABLE: point} if point else {},
-            cold=self.rng.random() < 1 / 6,
-        )
-        self.jobs.append(job)
-        return job
-
-    def note(self, fault: str, *, met: bool) -> None:
-        """Count a fault."""
-        self.faults.append(fault if met else f"{fault} (not met)")
-        self.ledger.injected[fault] += 1
-        self.ledger.effective[fault] += met
-
-    def expect(self, job: JobProcess, codes: Sequence[int], what: str) -> int:
-        """Wait for the end of a process, and note it as wrong when its exit code is another one."""
-        code = job.wait()
-        self.ledger.kills += code == -signal.SIGKILL
-        if code not in codes:
-            self.wrong.append(f"{what}: exit code {code}, expected {list(codes)}: {job.said()}")
-        return code
-
-    def moment(self) -> float:
-        """Seconds after the start of a run, from nothing to shortly before its end."""
-        return self.rng.uniform(0.0, 0.9 * self.bench.seconds[self.kind])
-
-    def _end(self) -> None:
-        for _ in range(MOST_STARTS):
-            code = self.start().wait()
-            if code in (0, 3):
-                break
-        if code != 0:
-            self.wrong.append(f"the last start ended with exit code {code}: {self.jobs[-1].said()}")
-
-    def end_processes(self) -> None:
-        """Kill what is still at work."""
-        for job in self.jobs:
-            job.send(signal.SIGCONT)
-            job.send(signal.SIGKILL)
-
-    def remove(self) -> None:
-        """Delete the place."""
-        store_path(self.place).delete_tree()
+def drawn_points(trial: Trial, count: int) -> list[str]:
+    """Fail points that one run can meet one after the other, each as TERRAQUERY_FAIL_POINT says it."""
+    rng = trial.rng
+    points = []
+    for point in sorted(rng.sample(FAIL_POINTS, count), key=FAIL_POINTS.index):
+        most = {"before_object": 20, "after_object": 20, "after_shard": 4}.get(point, 1)
+        most = 3 if point.endswith("block_record") else most
+        points.append(f"{point}:{rng.randint(1, most)}")
+    return points
 
 
 def at_fail_point(trial: Trial) -> None:
-    """SIGKILL at a named moment."""
-    point = trial.rng.choice(FAIL_POINTS)
-    most = {"before_object": 60, "after_object": 60, "after_shard": 9}.get(point, 1)
-    most = 9 if point.endswith("block_record") else most
-    nth = trial.rng.randint(1, most)
-    code = trial.expect(trial.start(point=f"{point}:{nth}"), (-9, 0), f"killed at {point}")
-    trial.note(f"point {point}", met=code == -9)
+    """SIGKILL at a named moment: the next of the trial's."""
+    told = trial.points.pop(0) if trial.points else drawn_points(trial, 1)[0]
+    point = told.partition(":")[0]
+    job = trial.start(point=told)
+    # a block that is done in a child process is given up when child after child dies
+    given_up = (1,) if point.endswith(("block_record", "object")) else ()
+    code = trial.expect(job, (-signal.SIGKILL, 0, *given_up), f"killed at {told}")
+    met = code == -signal.SIGKILL or "note: an earlier start ended" in job.log.read_text(errors="replace")
+    trial.note(f"point {point}", met=met and code != 0, killed=int(code == -signal.SIGKILL))
 
 
 def at_random(trial: Trial) -> None:
@@ -161,8 +48,40 @@ def at_random(trial: Trial) -> None:
     job = trial.start()
     time.sleep(trial.moment())
     job.send(signal.SIGKILL)
-    code = trial.expect(job, (-9, 0), "killed at random")
-    trial.note("kill", met=code == -9)
+    code = trial.expect(job, (-signal.SIGKILL, 0), "killed at random")
+    trial.note("kill", met=code == -signal.SIGKILL, killed=int(code == -signal.SIGKILL))
+
+
+def child_killed(trial: Trial) -> None:
+    """SIGKILL of the child process that holds prompter and segmenter, where a run has one: it does the block
+    at which an earlier start ended.
+    """
+    code = trial.expect(trial.start(point="before_block_record:1"), (-signal.SIGKILL,), "killed in a block")
+    trial.note("point before_block_record", met=code == -signal.SIGKILL, killed=1)
+    job = trial.start()
+    killed = _kill_child(job, after_s=trial.rng.uniform(0.0, 4.0))
+    trial.expect(job, (0,), "a run whose child was killed")
+    trial.note("child", met=killed, killed=int(killed))
+
+
+def _kill_child(job: JobProcess, *, after_s: float) -> bool:
+    """Kill a child process of a job once it has one, and a while later. False: it had none, or that ended."""
+    until = time.monotonic() + CHILD_S
+    while job.poll() is None and time.monotonic() < until:
+        try:
+            children = psutil.Process(job.pid).children()
+            found = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        except psutil.Error:
+            found = []
+        if found:
+            time.sleep(after_s)
+            try:
+                found[0].kill()
+            except psutil.NoSuchProcess:
+                return False
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def signalled(trial: Trial) -> None:
@@ -234,9 +153,11 @@ def _disown_lock(trial: Trial) -> None:
 def damaged_record(trial: Trial) -> None:
     """A record that is truncated, changed in a byte, or gone, between two starts."""
     code = trial.expect(trial.start(point="before_coverage"), (-9, 0), "killed before a record is damaged")
+    trial.note("point before_coverage", met=code == -9, killed=int(code == -9))
     how = trial.rng.choice(("truncated", "flipped", "deleted"))
     records = sorted(str(path) for path in (store_path(trial.place) / "blocks").entries())
     path = store_path(trial.rng.choice(records))
+    trial.damaged.add(path.name.partition(".")[0])
     data = bytearray(path.read_bytes())
     place = trial.rng.randrange(len(data))
     if how == "deleted":
@@ -246,26 +167,7 @@ def damaged_record(trial: Trial) -> None:
     else:
         data[place] ^= 1 << trial.rng.randrange(8)
         path.write_bytes(bytes(data))
-    trial.note(f"record {how}", met=code in (-9, 0))
-
-
-HTTP_FAULTS = ("403", "404", "429", "500", "503", "short", "slow", "stalled")
-
-
-def bad_server(trial: Trial) -> None:
-    """A web server that answers badly for a while, and then well."""
-    server = trial.bench.server
-    fault = trial.rng.choice(HTTP_FAULTS)
-    server.clear()
-    server.faults = dict.fromkeys(range(trial.rng.randint(1, 12), 400), fault)
-    try:
-        code = trial.expect(trial.start(), (0, 1, 2, 3, 4), f"a server with {fault}")
-        met = server.number() > min(server.faults)
-    finally:
-        server.clear()
-    trial.note(f"server {fault}", met=met)
-    trial.extra = ["--retry-failed"]
-    trial.healed = code in (0, 3)
+    trial.note(f"record {how}")
 
 
 def full_disk(trial: Trial) -> None:
@@ -289,33 +191,3 @@ def full_disk(trial: Trial) -> None:
         subprocess.run(["umount", str(place)], check=True)
         place.rmdir()
         Path(f"{place}.copy").rename(place)
-
-
-FAULTS: dict[str, Callable[[Trial], None]] = {
-    "point": at_fail_point,
-    "kill": at_random,
-    "signal": signalled,
-    "drivers": two_drivers,
-    "sleeper": sleeper,
-    "record": damaged_record,
-    "server": bad_server,
-    "disk": full_disk,
-}
-REPEATABLE = frozenset({"point", "kill", "signal", "record"})
-"""Faults that one place can meet several times."""
-
-KIND_OF = {"server": "http", "disk": "local"}
-TURNS = (
-    ("point",) * 6 + ("kill",) * 4 + ("signal", "drivers", "sleeper", "sleeper", "record", "server", "disk")
-)
-
-EXPECTED = {
-    "point": "killed; the same bytes after a resume",
-    "kill": "killed; the same bytes after a resume",
-    "signal": "exit code 143 or 130; the same bytes after a resume",
-    "drivers": "one is refused with exit code 2, or resumes; the same bytes",
-    "sleeper": "its publication is refused with exit code 1; it changes nothing",
-    "record": "found and done again; the same bytes",
-    "server": "failed tiles, healed by --retry-failed; the same snapshot",
-    "disk": "exit code 1; the same bytes once there is room",
-}

@@ -190,11 +190,12 @@ def main() -> int:
         print("\n".join(outcome.world.trace))
         print(f"seed {args.seed}: {outcome.failure or 'all promises kept'}; befell: {outcome.world.struck}")
         return 1 if outcome.failure else 0
-    return run_seeds(args.first, args.seeds, args.most_failures)
+    _, failed = run_seeds(args.first, args.seeds, args.most_failures)
+    return 1 if failed else 0
 
 
-def run_seeds(first: int, count: int, most_failures: int) -> int:
-    """Simulate many seeds, and print failures and counts. Returns 1 after a failure."""
+def run_seeds(first: int, count: int, most_failures: int) -> tuple[Counter[str], int]:
+    """Simulate many seeds, and print failures and counts. Returns what befell them, and how many failed."""
     start = time.monotonic()
     befell, endings = Counter[str](), Counter[str]()
     failed = done = published = calls = 0
@@ -216,7 +217,7 @@ def run_seeds(first: int, count: int, most_failures: int) -> int:
           f"{published:,} publications")  # fmt: skip
     print(f"befell: {dict(befell.most_common())}")
     print(f"drivers ended: {dict(endings.most_common())}")
-    return 1 if failed else 0
+    return befell, failed
 
 
 if __name__ == "__main__":
