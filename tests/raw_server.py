@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,8 @@ class RawServer:
     requests: list[str] = field(default_factory=list)
     """Request line and headers of every request."""
     connections: int = 0
+    resets: bool = False
+    """Whether a connection ends with a reset where it would be closed."""
     tls: ssl.SSLContext | None = None
 
     @property
@@ -76,6 +79,8 @@ def _serve(client: socket.socket, server: RawServer, answer: Answer, ended: thre
             if ended.is_set():
                 return
             client.sendall(piece)
+        if server.resets:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def canary() -> Iterator[RawServer]:

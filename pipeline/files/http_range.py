@@ -4,12 +4,13 @@
    `get_document` asks for a whole document of a bounded size.
 2. `_exchange` follows redirects itself, a few at most. Every hop must be allowed by the guard, and headers
    that may hold credentials stay with the host that they were meant for.
-3. Busy servers and broken connections are asked again, with growing pauses. A server that was too slow is
-   asked once more only.
+3. Busy servers and broken connections are asked again, with growing pauses that chance makes longer: readers
+   that were refused together do not come back together. A server that was too slow is asked once more only.
 """
 
 from __future__ import annotations
 
+import random
 import re
 import socket
 import ssl
@@ -43,6 +44,9 @@ MOST_REDIRECTS = 5
 
 MOST_PAUSE_S = 30.0
 """Longest pause that a busy server can ask for."""
+
+LONGER_BY_CHANCE = 1.5
+"""How much longer than it must be a pause may be."""
 
 DRAINED_BYTES = 16 * 1024
 """Bytes of an answer without interest that are read, so that its connection can serve again."""
@@ -114,7 +118,7 @@ def _patiently[T](transport: Transport, once: Callable[[], T]) -> T:
                 raise
             was_slow |= slow
             asked_s = error.pause_s
-        time.sleep(min(max(pause_s, asked_s), MOST_PAUSE_S))
+        time.sleep(min(max(pause_s, asked_s), MOST_PAUSE_S) * random.uniform(1.0, LONGER_BY_CHANCE))
         pause_s = min(2 * pause_s, 8 * transport.retry_delay_s)
     raise AssertionError("the last try returns or raises")
 

@@ -18,6 +18,9 @@ from pipeline.schema.imagery import HrefGuard
 TRANSPORT = Transport(
     retries=0, retry_delay_s=0.01, connect_timeout_s=5, timeout_s=4, stall_s=1, stall_bytes_s=100
 )
+PATIENT = replace(TRANSPORT, timeout_s=120, stall_s=60, stall_bytes_s=1)
+"""For tests in which nobody is slow, however busy the machine is."""
+
 CONTENT = bytes(range(256)) * 40
 LOOPBACK = HrefGuard(hosts=("127.0.0.1",), private=True)
 
@@ -192,7 +195,43 @@ def test_a_busy_server_is_asked_again_after_the_pause_that_it_wants(monkeypatch:
 
     with raw_server(answer) as server:
         assert asked(server, transport=replace(TRANSPORT, retries=4)).body == CONTENT[10:200]
-    assert pauses == [0.01, 0.02, 7.0, http_range.MOST_PAUSE_S]
+    least = [0.01, 0.02, 7.0, http_range.MOST_PAUSE_S]
+    assert all(low <= pause <= 1.5 * low for low, pause in zip(least, pauses, strict=True))
+
+
+def test_readers_that_were_refused_together_do_not_come_back_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(http_range.time, "sleep", pauses.append)
+    with raw_server(fixed(b"HTTP/1.1 503 Busy\r\nRetry-After: 10\r\nContent-Length: 0\r\n\r\n")) as server:
+        for _ in range(12):
+            with pytest.raises(RemoteError, match="busy"):
+                asked(server, transport=replace(PATIENT, retries=1))
+    assert len(set(pauses)) == 12
+    assert min(pauses) >= 10, "nobody is earlier than the server wants"
+    assert max(pauses) - min(pauses) > 0.2
+
+
+@pytest.mark.parametrize("sent", [0, 120])
+def test_a_connection_that_is_reset_is_asked_again(sent: int) -> None:
+    """As a balancer does that gives up: no end of the stream, but an error, before or within the answer."""
+    left = 3
+
+    def answer(request: str) -> Iterator[bytes]:
+        nonlocal left
+        left -= 1
+        server.resets = left >= 0
+        whole = b"".join(honest(request))
+        yield whole[:sent] if left >= 0 else whole
+
+    with raw_server(answer) as server:
+        assert asked(server, transport=replace(PATIENT, retries=3)).body == CONTENT[10:200]
+        assert len(server.requests) == 4
+        left = 99
+        with pytest.raises(RemoteError, match="connection broke") as caught:
+            asked(server, transport=PATIENT)
+    assert caught.value.retryable
 
 
 def redirect(target: str, status: int = 302) -> bytes:

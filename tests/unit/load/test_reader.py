@@ -461,6 +461,43 @@ def test_a_truncated_file_loses_its_tail_only(make_tif: MakeTif, open_run: OpenR
             assert (image.rgb[rows, cols] == np.moveaxis(pixels, 0, -1)[rows, cols]).all()
 
 
+@pytest.mark.parametrize(
+    ("compress", "noticed"),
+    [("DEFLATE", True), ("LERC", True), ("ZSTD", False), ("JPEG", False), (None, False)],
+)
+def test_a_damaged_block_fails_its_own_tiles_where_its_compression_notices(
+    make_tif: MakeTif, open_run: OpenRun, compress: str | None, *, noticed: bool
+) -> None:
+    """One bit of an internal block has changed before anybody looks. Without a sum over the block it
+    decodes to other pixels, and nothing but a checksum of the whole file can tell.
+    """
+    pixels = noise(3, 192, 192)
+    path = Path(make_tif("a.tif", pixels, compress=compress))
+    with rasterio.open(path) as dataset:
+        before = dataset.read()
+        start = int(dataset.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", 1))
+        size = int(dataset.get_tag_item("BLOCK_SIZE_1_1", "TIFF", 1))
+    data = bytearray(path.read_bytes())
+    data[start + size // 2] ^= 16
+    path.write_bytes(bytes(data))
+    run = open_run(
+        str(path), grid=GridOptions(tile_px=52, halo_px=2, block_tiles=4), load=LoadOptions(collar="off")
+    )
+    (block,) = run.plan.blocks()
+    image = run.reader.read(block)
+    damaged = Window(row0=64, col0=64, row1=128, col1=128)
+    meets = {tile.tile_id for tile in block.tiles if tile.read.intersect(damaged) is not None}
+    assert len(meets) == 4
+    assert set(image.unreadable) == (meets if noticed else set())
+    for tile in block.tiles:
+        if tile.tile_id not in meets:
+            assert image.valid[tile.read.slices_in(block.read)].all()
+    changed = (image.rgb != np.moveaxis(before, 0, -1)).any(axis=-1) & image.valid
+    assert changed.any() != noticed
+    changed[damaged.slices_in(block.read)] = False
+    assert not changed.any()
+
+
 def test_one_windowed_read_per_scene_and_block(
     make_tif: MakeTif, open_run: OpenRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:

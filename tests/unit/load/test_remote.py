@@ -21,6 +21,8 @@ from pipeline.files import remote_file, remote_object, remote_store
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.grid.tiles import GridOptions
 from pipeline.load.prepare_scenes import LoadOptions
+from pipeline.load.reader import CogReader
+from pipeline.load.source_breaker import SourceBreaker
 from pipeline.write.scene_entry import scene_entry
 
 MakeTif = Callable[..., str]
@@ -274,6 +276,35 @@ def test_what_fails_for_good_is_failed_and_never_a_pixel(
             assert image.valid[mine].all()
             assert (image.rgb[mine] == np.moveaxis(pixels, 0, -1)[there]).all()
     assert failed > 0
+
+
+def test_a_server_that_stalls_is_given_up_after_few_requests_and_heals(
+    make_tif: MakeTif, range_server: FaultServer, open_run: OpenRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sends half of every body and goes silent for a minute. 64 tiles need it."""
+    pixels = cog(make_tif, side=512)
+    grid = GridOptions(tile_px=80, halo_px=8, block_tiles=4)
+    run = open_run(f"{range_server.url}/scene.tif", grid=grid, unseen=True)
+    now = [0.0]
+    breaker = SourceBreaker(3, 60.0, lambda: now[0])
+    reader = CogReader(run.reader._sources, run.plan.grid, breaker=breaker)
+    blocks = list(run.plan.blocks())
+    range_server.clear()
+    range_server.always, range_server.stall_s = "stalled", 60.0
+    monkeypatch.setenv("GDAL_HTTP_LOW_SPEED_TIME", "0.4")
+    told = [text for block in blocks for text in reader.read(block).unreadable.values()]
+    assert len(told) == 64
+    assert sum("given up after 3 failures in a row" in text for text in told) >= 63
+    assert "did not answer in time" in told[-1]
+    assert len(range_server.requests) <= 3 * 4, "three reads, and for no other tile a request"
+    range_server.clear()
+    monkeypatch.delenv("GDAL_HTTP_LOW_SPEED_TIME")
+    now[0] += 61.0
+    healed = reader.read(blocks[0])
+    reader.close()
+    assert not healed.unreadable
+    rows, cols = blocks[0].read.slices_in(run.plan.grid.window)
+    assert (healed.rgb == np.moveaxis(pixels, 0, -1)[rows, cols]).all()
 
 
 def test_an_object_that_is_replaced_during_a_run_is_noticed(

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
 
 import pytest
+from raw_server import raw_server
 
 from pipeline.files.store.s3_store import PART_BYTES, S3Store
 from pipeline.files.store.store import Stored, StoreError
@@ -108,3 +111,44 @@ def test_a_store_that_refuses_says_so_in_words_of_ours(
         for request in (lambda: store.get("a"), lambda: store.create("a", b"x"), lambda: store.delete("a")):
             with pytest.raises(StoreError, match="refuses access; check the credentials"):
                 request()
+
+
+def test_credentials_that_expire_during_a_run_are_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service takes each key for a while; whoever keeps the user's keys has the next one by then."""
+    from pipeline.files import remote_store
+
+    valid = ["KEY1"]
+
+    def answer(request: str) -> Iterable[bytes]:
+        if f"Credential={valid[0]}/" not in request:
+            return [b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"]
+        dated = b'ETag: "e"\r\nLast-Modified: Tue, 01 Sep 2026 10:00:00 GMT\r\n'
+        return [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n" + dated + b"\r\nhere"]
+
+    held = ["KEY1"]
+
+    def frozen() -> SimpleNamespace:
+        return SimpleNamespace(access_key=held[0], secret_key="secret", token="token")
+
+    session = SimpleNamespace(
+        region_name="us-east-1", get_credentials=lambda: SimpleNamespace(get_frozen_credentials=frozen)
+    )
+    monkeypatch.setattr(remote_store, "_aws_session", lambda: session)
+    monkeypatch.setattr(remote_store, "CREDENTIALS_TTL_S", 0.0)
+    with raw_server(answer) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        store = S3Store(f"s3://bucket-{uuid.uuid4()}/run")
+        assert store.get("a").data == b"here"
+        valid[0] = "KEY2"
+        with pytest.raises(StoreError, match="refuses access; check the credentials") as caught:
+            store.get("a")
+        assert "KEY" not in str(caught.value)
+        held[0] = "KEY2"
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                found = store.get("a").data
+                break
+            except StoreError:  # obstore does not ask for keys more than some times a second
+                time.sleep(0.05)
+        assert found == b"here"

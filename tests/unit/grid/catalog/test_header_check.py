@@ -120,6 +120,29 @@ def test_size_and_checksum_of_the_very_file_agree(picture: Path) -> None:
     assert open_header(described(picture, asset=asset)).failure == ""
 
 
+@pytest.mark.parametrize("compress", ["JPEG", None])
+def test_a_bit_that_no_compression_misses_is_found_by_the_checksum(
+    tmp_path: Path, compress: str | None
+) -> None:
+    pixels = np.random.default_rng(0).integers(1, 255, (3, 48, 64)).astype("u1")
+    path = tmp_path / "raw.tif"
+    with rasterio.open(write_pixels(tmp_path / "any.tif", pixels)) as dataset:
+        profile = dataset.profile | {"compress": compress}
+    with rasterio.open(path, "w", **profile) as sink:
+        sink.write(pixels)
+    content = bytearray(path.read_bytes())
+    asset = {"file:checksum": "1220" + hashlib.sha256(content).hexdigest()}
+    assert open_header(described(path, asset=asset)).failure == ""
+    with rasterio.open(path) as dataset:
+        before = dataset.read()
+        content[int(dataset.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", 1)) + 700] ^= 16
+    path.write_bytes(bytes(content))
+    with rasterio.open(path) as dataset:
+        assert (dataset.read() != before).any(), "GDAL reads other pixels and says nothing"
+    assert open_header(described(path)).failure == ""
+    assert "file:checksum is SHA-256" in open_header(described(path, asset=asset)).failure
+
+
 def test_numbers_in_gdals_order_are_caught_before_the_plan(picture: Path) -> None:
     fields = projection_fields(picture) | {"proj:transform": [500_000, 1, 0, 5_500_000, 0, -1]}
     scene = described(picture, fields)
