@@ -54,12 +54,20 @@ The same command on the same --out resumes: blocks that are committed are not do
 `ray job submit` give --out and imagery as absolute paths: the job runs in a copy of the working
 directory, which Ray deletes. What libraries print goes to run.log in --out.
 
+--out may be s3://bucket/prefix. Results then lie where the last table says, and `outputs` of run.json. They
+are opened in place, here with the store that comes with this project (s3fs does as well):
+
+  from obstore.fsspec import register; register("s3"); import geopandas, xarray
+  objects = geopandas.read_parquet("s3://bucket/prefix/snapshots/ID/instances")
+  rasters = xarray.open_zarr("s3://bucket/prefix/snapshots/ID/masks.zarr", chunks={})
+
 Tiles that take too long, or that kill the process that works on them, are set aside with their reason, and
 their neighbours are done; so are the tiles of a host that does not answer. Where tile after tile fails for
 one reason the run stops. [limits] in --config sets all of it, with these defaults of a preset: tile_s = 900
 and block_s = 3600 (seconds that a step may take), source_failures = 5 and source_pause_s = 60 (when a source
 is given up, and how long), first_failures = 32 and failures_in_row = 256 (when a run stops). One process
-(--runner local) cannot survive its own death: start the same command again, and it finds the culprit.
+(--runner local) cannot survive its own death: start the same command again, and it finds the culprit (where
+--out is a bucket: on the same machine, which keeps the notes of what was at work).
 
 Exit codes: 0 complete, 2 bad input (nothing was started), 3 more tiles failed than --max-failed-share (the
 rest is committed; see coverage.parquet), 4 stopped because tile after tile failed (resumable),
@@ -132,7 +140,10 @@ def _add_result(top: argparse.ArgumentParser) -> None:
     add_tiling_options(top.add_argument_group("tiling"))
     result = top.add_argument_group("result")
     result.add_argument(
-        "--out", required=True, metavar="DIR", help="run directory; the same command resumes it"
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="run directory, a folder or s3://bucket/prefix; the same command resumes it",
     )
     add_merge_mode_options(result, default="instances")
     result.add_argument("--min-area-m2", type=float, default=0.0, metavar="A", help="drop smaller instances")

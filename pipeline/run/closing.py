@@ -1,6 +1,7 @@
 """The end of a run: the report and the catalogue item are added, then run.json says that all is there.
 
-1. `close_run` makes the overview, the report and the manifest, in this order: the snapshot is whole.
+1. `close_run` makes the overview, the report and the manifest, in this order: the snapshot is whole. Of a
+   snapshot that readers know, it leaves them as they are (`shown_snapshots`).
 2. run.json is written, which makes the snapshot count. Then the item is, which describes it.
 3. What cannot be made costs the run nothing but a note, on the screen and in run.json, and a null in its
    `outputs`. A full disk alone is an error: once there is room, the same command makes the rest.
@@ -27,13 +28,16 @@ from pipeline.run.shortage import full_disk
 from pipeline.run.stop_signals import unbroken
 from pipeline.schema.tiling import BlockSpec, Window
 from pipeline.write.coverage import Conservation
+from pipeline.write.instances import part_file
 from pipeline.write.manifest import write_manifest
 from pipeline.write.report.report import ReportInputs, write_report
 from pipeline.write.report.report_sections import OVERVIEW_PX
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import amend, conclude, seen_version
 from pipeline.write.run_json import RunInfo
+from pipeline.write.shown_snapshots import settled
 from pipeline.write.stac_item import ItemInputs, footprint_lonlat, write_item
+from pipeline.write.zoned.zoned_json import read_any_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +65,10 @@ class MergedRun:
     """(n_tile_rows, n_tile_cols) tiles that were looked at."""
     imagery: Callable[[], Imagery]
     """Opens the scenes again, for pictures."""
+
+
+_OF_REPORTS = ("report.html", "the pictures of report.html", "pictures of the imagery", "the overview")
+"""What a note of a report begins with."""
 
 
 class Notes:
@@ -92,8 +100,12 @@ def close_run(run: MergedRun, *, say: Say) -> RunInfo:
     """
     run_dir = run.run_dir
     notes = Notes(say, run_dir.log)
-    imagery = notes.attempt("pictures of the imagery", run.imagery)
-    notes.attempt("report.html", lambda: _report(run, imagery, notes))
+    kept = settled(run_dir)
+    if kept is None:
+        imagery = notes.attempt("pictures of the imagery", run.imagery)
+        notes.attempt("report.html", lambda: _report(run, imagery, notes))
+    else:
+        notes.texts += kept_notes(run_dir)
     footprint = notes.attempt(
         "the footprint in item.json", lambda: footprint_lonlat(run.info.lattice, run.inside)
     )
@@ -108,6 +120,14 @@ def close_run(run: MergedRun, *, say: Say) -> RunInfo:
     if item is None:
         info = amend(run_dir, replace(info, notes=tuple(notes.texts), outputs={**info.outputs, "item": None}))
     return info
+
+
+def kept_notes(run_dir: RunDir) -> list[str]:
+    """What run.json says of the report of a snapshot, if it names this one."""
+    info = read_any_run(run_dir.run_json)
+    if info.snapshot != run_dir.results.name:
+        return []
+    return [text for text in info.notes if text.startswith(_OF_REPORTS)]
 
 
 def _report(run: MergedRun, imagery: Imagery | None, notes: Notes) -> StorePath:
@@ -147,5 +167,9 @@ def _outputs(run_dir: RunDir) -> dict[str, str | None]:
         "manifest": run_dir.manifest,
         "report": run_dir.report,
     }
-    there = {name: path.below(run_dir.path) if path.exists() else None for name, path in paths.items()}
+    # of a folder one file is looked up that is always in it: no listing
+    told_by = {**paths, "masks": run_dir.masks / "zarr.json", "instances": part_file(run_dir, 0)}
+    there = {
+        name: path.below(run_dir.path) if told_by[name].is_file() else None for name, path in paths.items()
+    }
     return {**there, "item": run_dir.item.name}

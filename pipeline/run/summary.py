@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from pipeline.files.store.store_path import store_path
 from pipeline.grid.pixel_size import pixel_side, pixel_text
 from pipeline.prompt.looks.gate_audit import gate_figures, gate_text
 from pipeline.run.imagery_text import unjudged_rows
@@ -153,7 +154,8 @@ def result_table(info: RunInfo, run_dir: str, published: Published) -> str:
         )
     if info.timings_s:
         rows["time"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in info.timings_s.items())
-    rows["results"] = run_dir
+    # in a folder, links lead to the snapshot
+    rows["results"] = run_dir if store_path(run_dir).is_local else str(published.run_dir.results)
     if ledger.failed:
         rows["attention"] = (
             f"{ledger.failed} tiles failed; see status and error in coverage.parquet, then run again "

@@ -36,7 +36,8 @@ class Manifest:
 
 
 def write_manifest(run_dir: RunDir, fingerprint: str, shards: Iterable[Written]) -> Manifest:
-    """Write the manifest of `run_dir.results`, when everything else is there.
+    """Write the manifest of `run_dir.results`, when everything else is there; the same one is not written
+    again.
 
     `shards`: what was written of masks.zarr, by keys in it. All other files are measured here.
     """
@@ -50,10 +51,19 @@ def write_manifest(run_dir: RunDir, fingerprint: str, shards: Iterable[Written])
     manifest = Manifest(
         snapshot=run_dir.results.name, fingerprint=fingerprint, files=dict(sorted(files.items()))
     )
+    data = manifest_bytes(manifest)
     reach("before_manifest")
-    run_dir.manifest.write_bytes(manifest_bytes(manifest))
+    if _bytes_of(run_dir) != data:
+        run_dir.manifest.write_bytes(data)
     reach("after_manifest")
     return manifest
+
+
+def _bytes_of(run_dir: RunDir) -> bytes | None:
+    try:
+        return run_dir.manifest.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def snapshot_name(content: Mapping[str, object]) -> str:

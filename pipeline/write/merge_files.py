@@ -7,7 +7,7 @@ they are not synced to disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,19 +52,28 @@ def write_batches(
 def read_columns(path: StorePath, batch: int = 0) -> dict[str, NDArray[Any]]:
     """Read one batch as arrays; numbers are views into the mapped file. Raises RecordError for a file that
     cannot be read."""
-    record = read_batch(path, batch)
-    return {name: _to_array(record.column(i)) for i, name in enumerate(record.schema.names)}
+    return read_batches(path, [batch])[0]
 
 
-def read_batch(path: StorePath, batch: int = 0, *, column: str | None = None) -> pa.RecordBatch:
-    """Read one batch of a file, or one column of it. Raises RecordError when either is missing or damaged."""
+def read_batches(path: StorePath, batches: Sequence[int]) -> list[dict[str, NDArray[Any]]]:
+    """Read some batches of one file as `read_columns` reads one. Raises RecordError."""
+    return [
+        {name: _to_array(record.column(i)) for i, name in enumerate(record.schema.names)}
+        for record in _read(path, batches)
+    ]
+
+
+def _read(path: StorePath, batches: Sequence[int], *, column: str | None = None) -> list[pa.RecordBatch]:
+    """Read batches of a file, or one column of them. Raises RecordError for a file that is missing or
+    damaged.
+    """
     try:
         with _mapped(path) as source:
             file = pa.ipc.open_file(source)
             if column is not None:
                 wanted = pa.ipc.IpcReadOptions(included_fields=[file.schema.get_field_index(column)])
                 file = pa.ipc.open_file(source, options=wanted)
-            return file.get_batch(batch)
+            return [file.get_batch(batch) for batch in batches]
     except (OSError, pa.ArrowException, IndexError) as error:
         raise RecordError(
             f"the intermediate table {path} cannot be read ({error}). To fix: start the merge again"
@@ -74,19 +83,9 @@ def read_batch(path: StorePath, batch: int = 0, *, column: str | None = None) ->
 def read_tables(paths: Sequence[StorePath], *, column: str | None = None) -> pa.Table:
     """Read one or more files as one table, in the order given. Each holds one batch, all of one schema.
 
-    `column`: read this column alone. Raises RecordError as `read_batch`.
+    `column`: read this column alone. Raises RecordError for a file that is missing or damaged.
     """
-    return pa.Table.from_batches([read_batch(path, column=column) for path in paths])
-
-
-def files_in(folder: StorePath) -> list[StorePath]:
-    """List the tables directly in a folder, by name; none when there is no such folder."""
-    return [folder / name for name in folder.children() if name.endswith(".arrow")]
-
-
-def folders_in(folder: StorePath) -> Iterator[str]:
-    """List the names of the folders directly in a folder, sorted."""
-    yield from (name for name in folder.children() if not name.endswith(".arrow"))
+    return pa.Table.from_batches([_read(path, [0], column=column)[0] for path in paths])
 
 
 def _mapped(path: StorePath) -> pa.NativeFile:

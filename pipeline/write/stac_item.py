@@ -217,7 +217,7 @@ def item_assets(run_dir: RunDir) -> dict[str, pystac.Asset]:
     no hash.
     """
     assets: dict[str, pystac.Asset] = {}
-    if run_dir.masks.is_dir():
+    if (run_dir.masks / "zarr.json").is_file():
         assets["masks"] = pystac.Asset(
             href=_href(run_dir, run_dir.masks),
             media_type=_ZARR,

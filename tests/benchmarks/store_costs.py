@@ -4,8 +4,10 @@ python tests/benchmarks/store_costs.py
 
 1. A drawn region is run with oracle models, in this process. The time in `write_block_record` and in the
    journal of attempts is divided by the time of the whole run. Runs are repeated; the median counts.
-2. The same region is run into a bucket of a server on this machine (moto). Requests are counted where they
-   are sent, and divided by the number of blocks: those of records and shards, and all of them.
+2. The same region is run into a bucket of a server on this machine (moto). Requests are counted by that
+   server: those per block, which are divided by the number of blocks, and those of each publication.
+3. The same once more as several machines do it (`--machines several`): tables lie in the bucket, and every
+   task copies the records that it reads. All tasks run in this process, which shares nothing between them.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from werkzeug.serving import WSGIRequestHandler
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
@@ -31,6 +34,7 @@ from job_files import load_job  # noqa: E402
 from label_worlds import blobs, write_label_world  # noqa: E402
 
 from pipeline.files.store.s3_store import S3Store  # noqa: E402
+from pipeline.run import flow  # noqa: E402
 from pipeline.run.infer import steps  # noqa: E402
 from pipeline.run.infer.attempts import AttemptJournal  # noqa: E402
 from tests.s3_server import BUCKET, serving_s3  # noqa: E402
@@ -45,6 +49,7 @@ def main() -> int:
     )
     options.add_argument("--side", type=int, default=3072, help="pixels a side of the region")
     options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--machines", choices=["one", "several"], default="one")
     args = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -58,14 +63,15 @@ def main() -> int:
         ]
         run = load_job("segment_region").main
         shares = [commit_share(run, words, folder / f"out{number}") for number in range(args.repeats)]
-        print(
-            f"commits: {100 * statistics.median(shares):.2f} % of the run's time "
-            f"({100 * min(shares):.2f} to {100 * max(shares):.2f}, {args.repeats} runs)"
-        )
-        requests, n_blocks = requests_of(run, words)
+        if shares:
+            print(
+                f"commits: {100 * statistics.median(shares):.2f} % of the run's time "
+                f"({100 * min(shares):.2f} to {100 * max(shares):.2f}, {args.repeats} runs)"
+            )
+        requests, n_blocks = requests_of(run, words, one_machine=args.machines == "one")
     for kind, count in sorted(requests.items(), key=lambda item: -item[1]):
-        print(f"{count / n_blocks:8.2f} per block  {kind}")
-    print(f"{sum(requests.values()) / n_blocks:8.2f} requests per block in all, {n_blocks} blocks")
+        print(f"{count:8d} requests, {count / n_blocks:6.2f} per block  {kind}")
+    print(f"{sum(requests.values()):8d} requests in all, {n_blocks} blocks")
     return 0
 
 
@@ -93,35 +99,45 @@ def commit_share(run: Callable[[list[str]], int], words: list[str], out: Path) -
         return spent[0] / (time.perf_counter() - start)
 
 
-def requests_of(run: Callable[[list[str]], int], words: list[str]) -> tuple[Counter[str], int]:
+def requests_of(
+    run: Callable[[list[str]], int], words: list[str], *, one_machine: bool
+) -> tuple[Counter[str], int]:
     """Requests of a run into a bucket by what they are for, and the number of its blocks."""
-    with serving_s3(), counted() as requests, redirect_stdout(sys.stderr):
+    with (
+        serving_s3(),
+        mock.patch.object(flow, "is_one_machine", return_value=one_machine),
+        redirect_stdout(sys.stderr),
+        counted() as requests,
+    ):
         assert run([*words, "--out", f"s3://{BUCKET}/run"]) == 0
+        counts = Counter(requests)
         n_blocks = len(list(S3Store(f"s3://{BUCKET}/run").entries("blocks")))
-    return requests, n_blocks
+    return counts, n_blocks
 
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """Count what obstore is asked; a page of a listing is one request."""
+    """Count the requests that a server of `serving_s3` answers; a page of a listing is one."""
     found: Counter[str] = Counter()
-    ask = S3Store._ask
 
-    def counting(self: S3Store, key: str, request: Callable[[str], Any]) -> Any:
-        found[kind_of(key)] += 1
-        return ask(self, key, request)
+    def counting(self: WSGIRequestHandler, *_: object) -> None:
+        found[kind_of(self.command, self.path)] += 1
 
-    with mock.patch.object(S3Store, "_ask", counting):
+    with mock.patch.object(WSGIRequestHandler, "log_request", counting):
         yield found
 
 
-def kind_of(key: str) -> str:
-    """What an object is for."""
-    if key.startswith("blocks/"):
-        return "block records"
-    if "/c/" in key and "masks.zarr" in key:
+def kind_of(method: str, path: str) -> str:
+    """What a request is for."""
+    if method == "GET" and "list-type=" in path:
+        return "listings"
+    if "/blocks/" in path:
+        return "block records: " + {"PUT": "written", "GET": "read"}.get(method, method)
+    if "/merge.tmp/" in path:
+        return "intermediate tables: " + {"PUT": "written", "GET": "read"}.get(method, method)
+    if "/masks.zarr/" in path and "/c/" in path:
         return "shards of masks.zarr"
-    return "everything else (fixed per run and per part file)"
+    return "everything else: fixed per run and per part file"
 
 
 if __name__ == "__main__":

@@ -5,15 +5,22 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import pytest
 import zarr
+from job_files import load_job
 from label_worlds import blobs, write_label_world
 
+from pipeline.files.store.s3_store import S3Store
+from pipeline.files.store.store import ObjectEntry
 from pipeline.files.store.store_path import StorePath, store_path
+from pipeline.run import flow
+from pipeline.run.merge import order_tasks
 from pipeline.run.run_times import EPOCH
 from pipeline.run.verify.verify_run import verify
 from pipeline.write.run_document import finished_run
@@ -110,6 +117,63 @@ def test_common_libraries_read_it(run_job: RunJob, words: list[object], bucket: 
         connection.register_filesystem(FsspecStore("s3", **_access()))
         (count,) = connection.execute(f"select count(*) from read_parquet('{place}/{table}')").fetchone()
     assert count == len(frame) > 0
+
+
+def test_the_lines_of_the_help_open_what_the_last_table_names(
+    run_job: RunJob,
+    words: list[object],
+    bucket: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """xarray reads the rasters with their CRS, GeoPandas the objects."""
+    known = import_module("fsspec.registry")
+    assert run_job(*words, "--out", f"{bucket}/helped") == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("results ")]
+    results = row.split()[1]
+    assert results.startswith(f"{bucket}/helped/snapshots/")
+    lines = [line.strip() for line in load_job("segment_region").EXAMPLES.splitlines()]
+    shown = "\n".join(line for line in lines if line.startswith(("from obstore", "objects =", "rasters =")))
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setitem(known._registry, "s3", None)  # forgotten after the test
+    seen: dict[str, Any] = {}
+    exec(shown.replace("s3://bucket/prefix/snapshots/ID", results), seen)
+    ids = seen["rasters"]["instance_id"][0].to_numpy()
+    assert set(np.unique(ids[ids > 0]).tolist()) == set(seen["objects"]["instance_id"])
+    assert (ids > 0).any()
+
+
+def test_several_machines_list_nothing_to_find_their_tables(
+    run_job: RunJob,
+    words: list[object],
+    bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tables lie in the bucket, super-tiles are small, and ranges and the audit have several files each. The
+    results are those of one machine.
+    """
+    options = tmp_path / "options.toml"
+    tiles = "[tiles]\npx = 64\nhalo_px = 12\nblock_tiles = 2\n"
+    options.write_text(f"{tiles}[merge]\nsuper_tile_tiles = 2\n[stitch]\naudit = true\n")
+    monkeypatch.setenv(EPOCH, "1700000000")
+    mine = [options if word == words[words.index("--config") + 1] else word for word in words]
+    assert run_job(*mine, "--out", f"{bucket}/one") == 0
+    listed: list[str] = []
+    entries = S3Store.entries
+
+    def watched(self: S3Store, prefix: str) -> Iterator[ObjectEntry]:
+        listed.append(prefix)
+        return entries(self, prefix)
+
+    monkeypatch.setattr(S3Store, "entries", watched)
+    monkeypatch.setattr(flow, "is_one_machine", lambda _: False)
+    monkeypatch.setattr(order_tasks, "RANGE_ROWS", 7)
+    assert run_job(*mine, "--out", f"{bucket}/several") == 0
+    during = [prefix for prefix in listed if "snapshots" in prefix or "merge.tmp/" in prefix]
+    assert len(during) == 1, "the folder of tables, to remove it"
+    one, several = (objects_of(store_path(f"{bucket}/{name}")) for name in ("one", "several"))
+    assert several == one
 
 
 def _access() -> dict[str, object]:

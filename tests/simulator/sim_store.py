@@ -16,6 +16,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from simulator.actors import Killed, Process, Stage
@@ -278,9 +279,9 @@ class SimStore:
 
         return self.world.call("swap", name, effect)
 
-    def delete(self, key: str) -> None:
-        name = self.key(key)
-        self.world.call("delete", name, lambda: self.world.remove("delete", name))
+    def delete(self, *keys: str) -> None:
+        for name in map(self.key, keys):
+            self.world.call("delete", name, partial(self.world.remove, "delete", name))
 
     def discard(self, key: str, version: str) -> bool:
         name = self.key(key)

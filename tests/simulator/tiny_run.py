@@ -36,6 +36,7 @@ from pipeline.write.records.done_records import done_blocks
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import conclude, seen_version, write_unless_newer
 from pipeline.write.run_json import RunInfo
+from pipeline.write.shown_snapshots import settled
 
 LATTICE = lattice_of(
     grid_of(32, 32, crs=None, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0)),
@@ -167,6 +168,8 @@ def publish_run(run: int, run_dir: RunDir, info: RunInfo, *, whole: bool) -> Run
         results, shards, failed = published.run_dir, published.shards, published.conservation.failed
     else:
         results, shards, failed = _publish_little(job)
+    if settled(results) is None:
+        results.report.write_bytes(b"report of " + results.results.name.encode())
     write_manifest(results, FINGERPRINTS[run], shards)
     seen = seen_version(results.item)
     closing = replace(

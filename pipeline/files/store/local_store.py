@@ -5,6 +5,7 @@
 3. `swap` looks and renames while it holds the lock of `.swap.lock` in the root. The system gives that lock
    back when a process ends, so nobody waits for the dead.
 4. The version of a file is its inode, its time of writing and its size: every write makes another file.
+   Inodes are used again and clocks tick slowly, so `swap` dates a file later than the one before it.
 """
 
 from __future__ import annotations
@@ -61,8 +62,14 @@ class LocalStore:
 
     def put(self, key: str, content: Content) -> str:
         """See `store.Store`."""
+        return self._put(key, content)
+
+    def _put(self, key: str, content: Content, *, after_ns: int = 0) -> str:
+        """Write a file, dated later than `after_ns`."""
         with atomic_path(self.path(key)) as temporary:
             _fill(temporary, content)
+            if temporary.stat().st_mtime_ns <= after_ns:
+                os.utime(temporary, ns=(after_ns + 1, after_ns + 1))
             status = temporary.stat()
         return _version(status)
 
@@ -88,11 +95,12 @@ class LocalStore:
             found = self.head(key)
             if found is None or found.version != version:
                 return None if found is None else self._same(key, content)
-            return self.put(key, content)
+            return self._put(key, content, after_ns=self.path(key).stat().st_mtime_ns)
 
-    def delete(self, key: str) -> None:
+    def delete(self, *keys: str) -> None:
         """See `store.Store`."""
-        self.path(key).unlink(missing_ok=True)
+        for key in keys:
+            self.path(key).unlink(missing_ok=True)
 
     def discard(self, key: str, version: str) -> bool:
         """See `store.Store`."""

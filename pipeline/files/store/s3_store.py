@@ -97,11 +97,13 @@ class S3Store:
         """See `store.Store`."""
         return self._put_if(key, content, {"e_tag": version})
 
-    def delete(self, key: str) -> None:
-        """See `store.Store`."""
+    def delete(self, *keys: str) -> None:
+        """See `store.Store`. One request removes up to 1,000 objects."""
         import obstore
 
-        self._ask_again(key, lambda path: obstore.delete(self.bucket, path))
+        if keys:
+            paths = [self.path(key) for key in keys]
+            self._ask_again(keys[0], lambda _: obstore.delete(self.bucket, paths if paths[1:] else paths[0]))
 
     def discard(self, key: str, version: str) -> bool:
         """See `store.Store`. `DeleteObject` with If-Match; a service that ignores it removes what the look

@@ -4,8 +4,7 @@
 2. `create` writes only where nothing is, and `swap` only over the version that the caller has seen. Of
    several writers one wins, and the others are told so.
 3. What a writer has been told is written, every reader sees. A listing may lag behind; no result rests on
-   one. Only where several machines merge a run in a bucket, their intermediate tables are listed: there the
-   listing must be whole, as S3's is.
+   one, whatever the number of machines. Lists serve to clean up, and to say what lies in a folder.
 
 A *key* is a path with slashes, relative to the root of the store. A *version* is an opaque text that is
 another one after every write.
@@ -82,8 +81,8 @@ class Store(Protocol):
         """
         ...
 
-    def delete(self, key: str) -> None:
-        """Remove an object; nothing happens when there is none."""
+    def delete(self, *keys: str) -> None:
+        """Remove objects, in any order; nothing happens for those that are not there."""
         ...
 
     def discard(self, key: str, version: str) -> bool:

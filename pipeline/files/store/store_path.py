@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -148,19 +147,18 @@ class StorePath:
 
     def delete_tree(self, guard: Callable[[], None] | None = None) -> None:
         """Remove what is here, object or folder; nothing happens when there is nothing. A link is removed
-        itself, not what it leads to. `guard` is called before each removal; what it raises ends them.
+        itself, not what it leads to. `guard` is called before each removal of a file or object; what it
+        raises ends them.
         """
-        check = guard or (lambda: None)
         if self.is_local:
-            check()
-            path = self.local()
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=False)
-            else:
-                path.unlink(missing_ok=True)
+            _remove_tree(self.local(), guard or (lambda: None))
             return
-        for key in (*(entry.key for entry in self.store.entries(self.key)), self.key):
-            check()
+        keys = [*(entry.key for entry in self.store.entries(self.key)), self.key]
+        if guard is None:
+            self.store.delete(*keys)
+            return
+        for key in keys:
+            guard()
             self.store.delete(key)
 
     def entries(self) -> Iterator[StorePath]:
@@ -192,6 +190,18 @@ class StorePath:
             temporary.touch()
             yield temporary
             self.store.put(self.key, temporary)
+
+
+def _remove_tree(path: Path, guard: Callable[[], None]) -> None:
+    """Remove a file, link or folder; `guard` is called before each of them."""
+    if path.is_dir() and not path.is_symlink():
+        for name in os.listdir(path):
+            _remove_tree(path / name, guard)
+        guard()
+        path.rmdir()
+    else:
+        guard()
+        path.unlink(missing_ok=True)
 
 
 _OPENERS: dict[str, Callable[[str], Store]] = {SCHEME: S3Store}

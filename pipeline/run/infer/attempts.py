@@ -9,6 +9,9 @@
 
 Entries survive the process that they watch. Whoever runs the blocks calls `reset` first, so interruptions by
 hand are forgotten.
+
+Of a run in a bucket they lie on each machine (`RunDir.attempts`), so that no block costs a request more. So a
+tile has to kill as often on every machine: a start on another one does not know what ended the last one.
 """
 
 from __future__ import annotations

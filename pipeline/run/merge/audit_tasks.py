@@ -2,9 +2,9 @@
 (pipeline.stitch.contradictions).
 
 1. `find_contradictions` looks, per super-tile, for whole fragments of one tile that touch and were joined all
-   the same.
+   the same. `gather_forbidden` puts these pairs of a query into one table.
 2. `gather_suspects` hands over the edges of the components that were named anywhere.
-3. `settle_query` decides for one query which of them are cut, and files those under the super-tile that found
+3. `settle_query` decides for one query which of them are cut, and files those for the super-tile that found
    them.
 
 Where edges were cut, `pipeline.run.merge.publish` runs steps 1 and 2 again.
@@ -12,20 +12,33 @@ Where edges were cut, `pipeline.run.merge.publish` runs steps 1 and 2 again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.files.store.store_path import StorePath
+from pipeline.run.merge.filed_tables import Filed, FiledTables
 from pipeline.run.merge.merge_job import MergeJob
-from pipeline.run.merge.resolve_tasks import SuperKey
+from pipeline.run.merge.resolve_tasks import SuperKey, cut_table
 from pipeline.stitch.components import roots_from
 from pipeline.stitch.contradictions import Links, cut_edges, forbidden_pairs, join_links
 from pipeline.stitch.describe import whole_roots
 from pipeline.stitch.fragment_table import FragmentTable, rank_fragments
 from pipeline.stitch.join import Relabel
 from pipeline.stitch.supertiles import SuperTile
-from pipeline.write.merge_files import files_in, read_columns, write_columns
+from pipeline.write.merge_files import read_columns, write_columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryKey:
+    """A query, and what was filed for the task that settles it."""
+
+    query_index: int
+    files: tuple[StorePath, ...]
+    writers: tuple[int, ...]
+    """Super-tile that wrote each file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +53,8 @@ class AuditCounts:
     cut_edges: int = 0
 
 
-def find_contradictions(job: MergeJob, key: SuperKey) -> tuple[int, int]:
-    """Part 1 for one super-tile; (query_index, pairs found). Raises RecordError for records that cannot be
-    read.
-    """
+def find_contradictions(job: MergeJob, key: SuperKey) -> tuple[Filed, ...]:
+    """Part 1 for one super-tile; files the pairs, if there are any. Raises RecordError for a bad record."""
     query, number = key
     tile = job.super_at(number)
     source = job.source(query)
@@ -53,13 +64,33 @@ def find_contradictions(job: MergeJob, key: SuperKey) -> tuple[int, int]:
         return source.labels(*divmod(place, job.lattice.n_tile_cols))
 
     pairs = forbidden_pairs(table, component, labels_of)
-    if pairs.shape[1]:
-        write_columns(job.table("forbidden", query, tile.name), {"pairs": pairs.T})
-    return query, int(pairs.shape[1])
+    if not pairs.shape[1]:
+        return ()
+    filed = Filed("forbidden", query, number)
+    write_columns(filed.path(job), {"pairs": pairs.T})
+    return (filed,)
 
 
-def gather_suspects(job: MergeJob, key: SuperKey) -> None:
-    """Part 2 for one super-tile: its edges that belong to a component of `_forbidden`."""
+def query_keys(job: MergeJob, filed: FiledTables, kind: str, queries: Sequence[int]) -> list[QueryKey]:
+    """Keys of the tasks that read all tables of one kind of a query."""
+    return [
+        QueryKey(
+            query_index=query,
+            files=filed.paths(job, kind, query),
+            writers=tuple(filed.writers(kind, query)),
+        )
+        for query in queries
+    ]
+
+
+def gather_forbidden(job: MergeJob, key: QueryKey) -> None:
+    """The forbidden pairs of one query, from the tables of its super-tiles."""
+    parts = [read_columns(path)["pairs"] for path in key.files]
+    write_columns(_all_forbidden(job, key.query_index), {"pairs": np.concatenate(parts)})
+
+
+def gather_suspects(job: MergeJob, key: SuperKey) -> tuple[Filed, ...]:
+    """Part 2 for one super-tile: files its edges that belong to a component of `_forbidden`, if any do."""
     query, number = key
     tile = job.super_at(number)
     table, component = _whole_keys(job, query, tile)
@@ -67,37 +98,34 @@ def gather_suspects(job: MergeJob, key: SuperKey) -> None:
     order = np.argsort(table.place)
     whole = component[order][np.searchsorted(table.place[order], links["a"])]
     mine = np.isin(whole, _forbidden(job, query)[2])
-    if mine.any():
-        write_columns(
-            job.table("suspects", query, tile.name), {name: values[mine] for name, values in links.items()}
-        )
+    if not mine.any():
+        return ()
+    filed = Filed("suspects", query, number)
+    write_columns(filed.path(job), {name: values[mine] for name, values in links.items()})
+    return (filed,)
 
 
-def settle_query(job: MergeJob, query: int) -> AuditCounts:
-    """Part 3 for one query. Holds the edges of its contradictory components, nothing else."""
+def settle_query(job: MergeJob, key: QueryKey) -> tuple[AuditCounts, tuple[SuperKey, ...]]:
+    """Part 3 for one query; counts, and the super-tiles of which edges were cut. Holds the edges of its
+    contradictory components, nothing else.
+    """
+    query = key.query_index
     forbidden = _forbidden(job, query)
-    files = files_in(job.table("suspects", query, "x").parent)
-    parts = [Links(**read_columns(path)) for path in files]
+    parts = [Links(**read_columns(path)) for path in key.files]
     links = join_links(parts)
     cut = cut_edges(links, forbidden)
     start = np.cumsum([0, *(part.a.size for part in parts)]).tolist()
-    for path, begin, end in zip(files, start[:-1], start[1:], strict=True):
+    touched = []
+    for number, begin, end in zip(key.writers, start[:-1], start[1:], strict=True):
         pairs = np.stack([links.a[begin:end], links.b[begin:end]], axis=1)[cut[begin:end]]
         if len(pairs):
-            write_columns(job.table("cuts", query, path.stem), {"pairs": pairs})
+            write_columns(cut_table(job, query, job.super_at(number)), {"pairs": pairs})
+            touched.append((query, number))
     n = int(np.unique(forbidden[2]).size)
-    return AuditCounts(
+    counts = AuditCounts(
         query_index=query, contradictions=forbidden.shape[1], components=n, cut_edges=int(cut.sum())
     )
-
-
-def cut_keys(job: MergeJob) -> list[SuperKey]:
-    """The super-tiles that hold edges which were cut."""
-    return [
-        (query, number)
-        for query, number in job.super_keys()
-        if job.table("cuts", query, job.super_at(number).name).exists()
-    ]
+    return counts, tuple(touched)
 
 
 def _whole_keys(job: MergeJob, query: int, tile: SuperTile) -> tuple[FragmentTable, NDArray[np.int64]]:
@@ -110,8 +138,10 @@ def _whole_keys(job: MergeJob, query: int, tile: SuperTile) -> tuple[FragmentTab
 
 
 def _forbidden(job: MergeJob, query: int) -> NDArray[np.int64]:
-    """(3, k) forbidden pairs of one query with the key of their component, by the name of the super-tile."""
-    files = files_in(job.table("forbidden", query, "x").parent)
-    return np.concatenate(
-        [np.zeros((3, 0), dtype=np.int64), *(read_columns(path)["pairs"].T for path in files)], axis=1
-    )
+    """(3, k) forbidden pairs of one query with the key of their component, by super-tile."""
+    pairs: NDArray[np.int64] = read_columns(_all_forbidden(job, query))["pairs"].T
+    return pairs
+
+
+def _all_forbidden(job: MergeJob, query: int) -> StorePath:
+    return job.table("forbidden", query, "all")

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,24 +17,35 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.errors import RecordError
 from pipeline.files.store.store_path import StorePath
+from pipeline.run.merge.filed_tables import Filed, FiledTables
 from pipeline.run.merge.finished_rows import LeftOut, RowCounts, publish_rows
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.object_scenes import ObjectScenes, from_arrow, united
-from pipeline.schema.tiling import block_id
+from pipeline.run.merge.paint_tasks import RepaintKey
 from pipeline.stitch.describe import member_columns
 from pipeline.stitch.dissolve import dissolve
 from pipeline.stitch.outlines import shared_edges
 from pipeline.write.ground_area import geodesic_area_m2
 from pipeline.write.instance_rows import MergedColumns
-from pipeline.write.merge_files import files_in, folders_in, read_columns, read_tables, write_columns
+from pipeline.write.merge_files import read_columns, read_tables, write_columns
 
-HomeKey = tuple[int, int]
-"""(query_index, number of the super-tile that owns the ids). The owner follows from the id (1 + smallest core
-pixel), so pieces of one object meet in one task whatever the size of super-tiles, and objects that lie near
-each other share a task.
-"""
+
+@dataclass(frozen=True, kw_only=True)
+class HomeKey:
+    """An owner of ids, and the tables that were filed for it.
+
+    The owner follows from the id (1 + smallest core pixel), so pieces of one object meet in one task whatever
+    the size of super-tiles, and objects that lie near each other share a task.
+    """
+
+    query_index: int
+    home: int
+    """Number of the super-tile that owns the ids."""
+    pieces: tuple[StorePath, ...]
+    runs: tuple[StorePath, ...]
+    crossing: tuple[StorePath, ...]
+    members: tuple[StorePath, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,38 +73,50 @@ class _Parts:
     scenes: ObjectScenes
 
 
-def dissolve_keys(job: MergeJob, handed_on: Mapping[HomeKey, int]) -> list[HomeKey]:
-    """The owners to which any block handed a piece. `handed_on`: how many blocks did.
+@dataclass(frozen=True, kw_only=True)
+class Dissolved:
+    """What became of the crossing objects of one owner."""
 
-    Raises RecordError when not as many files are there: without them, objects that cross blocks would vanish
-    without a word.
-    """
-    for (query, home), n_blocks in sorted(handed_on.items()):
-        n_files = len(_files(job, query, "pieces", home))
-        if n_files != n_blocks:
-            folder = job.table(f"pieces/{home}", query, "x").parent
-            raise RecordError(
-                f"{folder} must hold the pieces of {n_blocks} blocks, and has {n_files} files. To fix: "
-                "start the merge again"
-            )
-    return sorted(handed_on)
+    query_index: int
+    rows: RowCounts
+    filed: tuple[Filed, ...]
+    """Rows; and ids that fell away, for the blocks that show them."""
 
 
-def repaint_keys(job: MergeJob) -> list[tuple[int, int]]:
-    """Blocks that show an object which fell away."""
-    names = {
-        name
+def dissolve_keys(job: MergeJob, filed: FiledTables) -> list[HomeKey]:
+    """The owners for which any block filed a piece."""
+    return [
+        HomeKey(
+            query_index=query,
+            home=home,
+            pieces=filed.paths(job, "pieces", query, home),
+            runs=filed.paths(job, "runs", query, home),
+            crossing=filed.paths(job, "crossing", query, home),
+            members=filed.paths(job, "crossing-members", query, home),
+        )
         for query in range(len(job.queries))
-        for name in folders_in(job.table("dropped", query, "x").parent)
-    }
-    return sorted((int(row), int(col)) for row, col in (name.removeprefix("b").split("_") for name in names))
+        for home in filed.readers("pieces", query)
+    ]
 
 
-def dissolve_home(job: MergeJob, key: HomeKey) -> tuple[int, RowCounts]:
-    """Step 5 for one owner; returns (query_index, counts)."""
-    query, home = key
-    components = _whole_components(job, query, home)
-    pieces = read_tables(_files(job, query, "pieces", home)).combine_chunks()
+def repaint_keys(job: MergeJob, filed: FiledTables) -> list[RepaintKey]:
+    """Blocks that show an object which fell away."""
+    queries = range(len(job.queries))
+    numbers = sorted({number for query in queries for number in filed.readers("dropped", query)})
+    return [
+        RepaintKey(
+            block=divmod(number, job.lattice.n_block_cols),
+            dropped=tuple(filed.paths(job, "dropped", query, number) for query in queries),
+        )
+        for number in numbers
+    ]
+
+
+def dissolve_home(job: MergeJob, key: HomeKey) -> Dissolved:
+    """Step 5 for one owner. Raises RecordError for a table that is gone."""
+    query = key.query_index
+    components = _whole_components(key)
+    pieces = read_tables(key.pieces).combine_chunks()
     stopped = pieces["stopped"].to_numpy(zero_copy_only=False)
     row = np.searchsorted(components.id, pieces["id"].to_numpy())
     assert (np.append(components.id, 0)[row] == pieces["id"].to_numpy()).all(), (
@@ -110,7 +132,7 @@ def dissolve_home(job: MergeJob, key: HomeKey) -> tuple[int, RowCounts]:
         np.int64
     )
     kept = (area_px >= np.maximum(components.columns["least_px"], job.stitch.min_area_px)) & (aoi_px > 0)
-    parts = _dissolved(job, query, home, components, pieces=pieces, row=row, kept=kept)
+    parts = _dissolved(job, key, components, pieces=pieces, row=row, kept=kept)
     area_m2 = geodesic_area_m2(parts.polygons, job.lattice.grid)
     whole_m2 = np.bincount(parts.component, weights=area_m2, minlength=kept.size)
     small = kept & (whole_m2 < job.min_area_m2)  # one whose area is unknown stays
@@ -122,28 +144,25 @@ def dissolve_home(job: MergeJob, key: HomeKey) -> tuple[int, RowCounts]:
         few_m2=int(small.sum()),
     )
     kept &= ~small
-    _tell_blocks(job, query, home, pieces["id"].to_numpy(), pieces["block"].to_numpy(), gone=~kept[row])
+    filed = _tell_blocks(job, key, pieces["id"].to_numpy(), pieces["block"].to_numpy(), gone=~kept[row])
     merged = _columns(job, components, parts, area_m2, kept[parts.component])
-    counts = publish_rows(job, query, merged, name=f"h{home:08d}")
-    return query, replace(counts, left_out=left_out)
+    rows = Filed("whole-rows", query, key.home)
+    counts = replace(publish_rows(job, merged, rows), left_out=left_out)
+    return Dissolved(query_index=query, rows=counts, filed=(*filed, *([rows] if counts.n_rows else [])))
 
 
-def _files(job: MergeJob, query: int, kind: str, home: int) -> list[StorePath]:
-    return files_in(job.table(f"{kind}/{home}", query, "x").parent)
-
-
-def _whole_components(job: MergeJob, query: int, home: int) -> _Components:
+def _whole_components(key: HomeKey) -> _Components:
     """The components as all super-tiles together know them: flags or'ed, tiles united.
 
     Key, representative and score are the same in all super-tiles: the union-find already settled those.
     """
-    files = [read_columns(path) for path in _files(job, query, "crossing", home)]
+    files = [read_columns(path) for path in key.crossing]
     columns = {name: np.concatenate([file[name] for file in files]) for name in files[0]}
     ids, first, where = np.unique(columns["id"], return_index=True, return_inverse=True)
     whole = {name: columns[name][first] for name in ("rep_place", "rep_prompt", "score", "least_px")}
     for name in ("truncated", "one_sided"):
         whole[name] = np.bincount(where.reshape(-1), weights=columns[name], minlength=ids.size) > 0
-    members = [read_columns(path) for path in _files(job, query, "crossing-members", home)]
+    members = [read_columns(path) for path in key.members]
     member_id = np.concatenate([file["id"] for file in members])
     tile = np.concatenate([file["tile"] for file in members])
     pairs = member_columns(np.zeros_like(tile), member_id, tile)
@@ -163,8 +182,7 @@ def _squares(job: MergeJob, block: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _dissolved(
     job: MergeJob,
-    query: int,
-    home: int,
+    key: HomeKey,
     components: _Components,
     *,
     pieces: pa.Table,
@@ -179,7 +197,7 @@ def _dissolved(
     group = group.reshape(-1)
     n = keys.shape[1]
     area_px = np.bincount(group, weights=pieces["area_px"].to_numpy()[use], minlength=n).astype(np.int64)
-    shared = _shared(job, query, home, components, split=split, keys=keys)
+    shared = _shared(job, key, components, split=split, keys=keys)
     scenes = united(from_arrow(pieces["scenes"].combine_chunks().take(pa.array(use))), group, n)
     outlines = shapely.from_wkb(pieces["outline"].to_numpy(zero_copy_only=False)[use])
     order = np.argsort(group, kind="stable")
@@ -204,15 +222,14 @@ def _dissolved(
 
 def _shared(
     job: MergeJob,
-    query: int,
-    home: int,
+    key: HomeKey,
     components: _Components,
     *,
     split: NDArray[np.bool_],
     keys: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """(p,) pixel edges that pieces of one part share."""
-    files = [read_columns(path) for path in _files(job, query, "runs", home)]
+    files = [read_columns(path) for path in key.runs]
     if not files or not keys.shape[1]:
         return np.zeros(keys.shape[1], dtype=np.int64)
     run = np.concatenate([file["run"] for file in files])
@@ -230,17 +247,17 @@ def _shared(
 
 def _tell_blocks(
     job: MergeJob,
-    query: int,
-    home: int,
+    key: HomeKey,
     ids: NDArray[np.uint64],
     block: NDArray[np.int64],
     *,
     gone: NDArray[np.bool_],
-) -> None:
+) -> list[Filed]:
+    filed = []
     for number in np.unique(block[gone]).tolist():
-        name = block_id(*divmod(number, job.lattice.n_block_cols))
-        path = job.table(f"dropped/{name}", query, f"h{home:08d}")
-        write_columns(path, {"id": ids[gone & (block == number)]})
+        filed.append(Filed("dropped", key.query_index, key.home, number))
+        write_columns(filed[-1].path(job), {"id": ids[gone & (block == number)]})
+    return filed
 
 
 def _columns(

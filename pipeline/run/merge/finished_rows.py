@@ -9,6 +9,7 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
+from pipeline.run.merge.filed_tables import Filed
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.schema.tiling import TileLattice
 from pipeline.stitch.supertiles import GHOST
@@ -84,17 +85,16 @@ class SeamDensity:
     core_px: int = 0
 
 
-def publish_rows(job: MergeJob, query_index: int, merged: MergedColumns, *, name: str) -> RowCounts:
-    """Write the rows of finished objects as one intermediate table; `name` is unique among all tasks of the
-    query.
-    """
+def publish_rows(job: MergeJob, merged: MergedColumns, target: Filed) -> RowCounts:
+    """Write the rows of finished objects of one query as one intermediate table, if there are any."""
     if not len(merged):
         return RowCounts()
-    book = PromptBook(job.lattice, query_index, job.run_dir.block, job.fingerprint)
+    query = target.query_index
+    book = PromptBook(job.lattice, query, job.record, job.fingerprint)
     rows = instance_rows(
-        merged, book, query_index=query_index, lattice=job.lattice, scenes=job.scenes, meta=job.meta
+        merged, book, query_index=query, lattice=job.lattice, scenes=job.scenes, meta=job.meta
     )
-    write_table(job.table("rows", query_index, name), rows)
+    write_table(target.path(job), rows)
     head = merged.part_no == 0
     return RowCounts(
         n_rows=len(merged),

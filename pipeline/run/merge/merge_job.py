@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -45,6 +46,10 @@ class MergeJob:
     """Run directory that is written."""
     snapshot: str = ""
     """Name of the snapshot that is written (`named_job`)."""
+    copies_dir: str = ""
+    """Folder of this machine to which a task copies the block records that it reads. Empty: it reads them
+    where they lie (`records_at_hand`).
+    """
     tables_dir: str = ""
     """Folder of intermediate tables. Empty: the run directory's own."""
     fingerprint: str
@@ -89,12 +94,27 @@ class MergeJob:
     def source(self, query_index: int) -> RecordSource:
         """Block records of one query."""
         return RecordSource(
-            self.run_dir,
+            self.record,
             self.lattice,
             fingerprint=self.fingerprint,
             query_index=query_index,
             block_cache_bytes=BLOCK_CACHE_BYTES,
         )
+
+    def record(self, block_id: str) -> StorePath:
+        """Path of a block record: of its copy, where records are copied."""
+        path = self.run_dir.block(block_id)
+        if not self.copies_dir:
+            return path
+        copy = store_path(self.copies_dir) / path.name
+        if not copy.is_file():
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                return path  # whoever reads it says that it is missing
+            with copy.being_written(lasting=False) as temporary:
+                temporary.write_bytes(data)
+        return copy
 
     def table(self, kind: str, query_index: int, name: str) -> StorePath:
         """Path of an intermediate table."""
@@ -155,6 +175,28 @@ def run_here(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:
     """The `TaskRunner` of one process."""
     for key in keys:
         yield task(job, key)
+
+
+def records_at_hand(run_tasks: TaskRunner) -> TaskRunner:
+    """The same `TaskRunner`, whose tasks copy the block records that they read to their machine: a task asks
+    a bucket for a record once, however many of its columns are read.
+    """
+
+    def run(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:
+        yield from run_tasks(_WithCopies(task), job, keys)
+
+    return run
+
+
+@dataclass(frozen=True)
+class _WithCopies:
+    """A task, with a folder of its own for copies."""
+
+    task: Task
+
+    def __call__(self, job: MergeJob, key: Any) -> Any:
+        with tempfile.TemporaryDirectory(prefix="terraquery-records-") as folder:
+            return self.task(replace(job, copies_dir=folder), key)
 
 
 def whole_tasks(run_tasks: TaskRunner) -> TaskRunner:

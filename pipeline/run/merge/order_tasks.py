@@ -17,10 +17,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.files.store.store_path import StorePath
+from pipeline.run.merge.filed_tables import Filed, FiledTables
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.write.geo_parquet import ROW_GROUP_ROWS
 from pipeline.write.instances import PART_ROWS, file_order, hilbert_keys, write_part
-from pipeline.write.merge_files import files_in, folders_in, read_tables, write_table
+from pipeline.write.merge_files import read_tables, write_table
 
 KEY_BITS = 32
 BINS = 1 << 16
@@ -57,10 +58,13 @@ class PartKey:
     last: int
 
 
-def row_files(job: MergeJob) -> list[StorePath]:
+def row_files(job: MergeJob, filed: FiledTables) -> list[StorePath]:
     """Every table of rows, all queries."""
     return [
-        path for query in range(len(job.queries)) for path in files_in(job.table("rows", query, "x").parent)
+        path
+        for query in range(len(job.queries))
+        for kind in ("rows", "whole-rows")
+        for path in filed.paths(job, kind, query)
     ]
 
 
@@ -90,8 +94,9 @@ def range_edges(counts: NDArray[np.int64], range_rows: int = RANGE_ROWS) -> tupl
     return tuple((starts << shift).tolist())
 
 
-def scatter_rows(job: MergeJob, key: OrderKey) -> None:
-    """Split some row tables by range; one table per range that gets anything."""
+def scatter_rows(job: MergeJob, key: OrderKey) -> tuple[Filed, ...]:
+    """Split some row tables by range; files one table for each range that gets anything."""
+    filed = []
     rows = read_tables(key.files)
     where = np.searchsorted(
         np.array(key.edges, dtype=np.int64),
@@ -99,23 +104,16 @@ def scatter_rows(job: MergeJob, key: OrderKey) -> None:
         side="right",
     )
     for number in np.unique(where).tolist():
-        write_table(
-            range_folder(job, number) / f"{key.number:08d}.arrow",
-            rows.take(pa.array(np.flatnonzero(where == number))),
-        )
+        filed.append(Filed("ranges", 0, key.number, reader=number))
+        write_table(filed[-1].path(job), rows.take(pa.array(np.flatnonzero(where == number))))
+    return tuple(filed)
 
 
-def range_folder(job: MergeJob, number: int) -> StorePath:
-    """Where the unsorted tables of one range lie."""
-    return job.tables / "ranges" / f"{number:08d}"
-
-
-def range_keys(job: MergeJob, bounds: Bounds) -> list[OrderKey]:
+def range_keys(job: MergeJob, filed: FiledTables, bounds: Bounds) -> list[OrderKey]:
     """Keys of the sorting tasks, after scattering."""
-    folder = job.tables / "ranges"
     return [
-        OrderKey(files=tuple(files_in(folder / name)), bounds=bounds, number=int(name))
-        for name in folders_in(folder)
+        OrderKey(files=filed.paths(job, "ranges", 0, number), bounds=bounds, number=number)
+        for number in filed.readers("ranges", 0)
     ]
 
 

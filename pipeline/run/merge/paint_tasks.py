@@ -20,7 +20,9 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
+from pipeline.files.store.store_path import StorePath
 from pipeline.files.store.zarr_adapter import Written
+from pipeline.run.merge.filed_tables import Filed
 from pipeline.run.merge.finished_rows import LeftOut, RowCounts, SeamDensity, publish_rows, seam_zone
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.object_scenes import ObjectScenes, scenes_under
@@ -41,7 +43,7 @@ from pipeline.stitch.supertile_regions import RegionPaint, region_picture
 from pipeline.write.ground_area import geodesic_area_m2
 from pipeline.write.instance_rows import MergedColumns
 from pipeline.write.masks_zarr import ShardPixels, open_masks, write_shard
-from pipeline.write.merge_files import files_in, read_columns, write_batches, write_columns
+from pipeline.write.merge_files import read_batches, read_columns, write_batches, write_columns
 from pipeline.write.records.record_source import RecordSource
 
 Block = tuple[int, int]
@@ -66,7 +68,7 @@ is said; scenes are those that gave the pixels under it.
 @dataclass(frozen=True, kw_only=True)
 class PaintCounts:
     """What became of one block, each per query: its rows, the ground that its tiles saw, the pixels that they
-    found; and where its pieces of crossing objects went.
+    found; and the tables that it wrote for later tasks.
     """
 
     rows: tuple[RowCounts, ...]
@@ -74,8 +76,17 @@ class PaintCounts:
     found: tuple[FoundPixels, ...]
     files: tuple[Written, ...]
     """The shards that were written, by their key in masks.zarr."""
-    handed_on: tuple[tuple[int, int], ...]
-    """(query_index, super-tile that owns the ids) of every file of pieces that was written."""
+    filed: tuple[Filed, ...]
+    """Rows; and pieces and border runs of crossing objects, for the super-tile that owns the ids."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepaintKey:
+    """A block that shows objects which fell away."""
+
+    block: Block
+    dropped: tuple[tuple[StorePath, ...], ...]
+    """Per query: tables of the ids that fell away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,28 +129,26 @@ def paint_block(job: MergeJob, block: Block) -> PaintCounts:
         outcomes.append(_split(job, block, paint(job, source, table.paint, block), table, scenes))
     ground = tuple(seam_zone(job.lattice, source, block) for source in sources)
     rows = []
-    handed_on = []
+    filed: list[Filed] = []
     for query, outcome in enumerate(outcomes):
-        counts, homes = _write_tables(job, query, block, outcome)
+        counts, written = _write_tables(job, query, block, outcome)
         rows.append(counts)
-        handed_on += [(query, home) for home in homes]
+        filed += written
     files = _write_shard(job, block, sources, [(outcome.picture, outcome.shown) for outcome in outcomes])
     found = tuple(outcome.picture.found for outcome in outcomes)
-    return PaintCounts(rows=tuple(rows), ground=ground, found=found, files=files, handed_on=tuple(handed_on))
+    return PaintCounts(rows=tuple(rows), ground=ground, found=found, files=files, filed=tuple(filed))
 
 
-def repaint_block(job: MergeJob, block: Block) -> tuple[Written, ...]:
+def repaint_block(job: MergeJob, key: RepaintKey) -> tuple[Written, ...]:
     """Step 6 for one block: the same shard without the crossing objects that fell away. Returns the shards
     that were written.
     """
+    block = key.block
     sources = [job.source(query) for query in range(len(job.queries))]
     pictures = []
     for query, source in enumerate(sources):
         kept = read_columns(job.table("shown", query, block_id(*block)))["id"]
-        dropped = [
-            read_columns(path)["id"]
-            for path in files_in(job.table("dropped", query, "x").parent / block_id(*block))
-        ]
+        dropped = [read_columns(path)["id"] for path in key.dropped[query]]
         gone = np.concatenate([np.zeros(0, dtype=np.uint64), *dropped])
         picture = paint(job, source, _read_paint(job, query, block), block)
         pictures.append((picture, np.isin(picture.ids, np.setdiff1d(kept, gone))))
@@ -152,7 +161,17 @@ def _paint_blocks(job: MergeJob, block: Block) -> list[Block]:
 
 
 def _read_paint(job: MergeJob, query: int, block: Block) -> tuple[dict[str, NDArray[Any]], ...]:
-    return tuple(_read(job, "paint", query, near) for near in _paint_blocks(job, block))
+    """Columns for painting, block by block of `_paint_blocks`; each table is opened once."""
+    places = [job.batch_of(*near) for near in _paint_blocks(job, block)]
+    batches: dict[str, list[int]] = {}
+    for tile, batch in places:
+        batches.setdefault(tile.name, []).append(batch)
+    read = {
+        (name, batch): columns
+        for name, wanted in batches.items()
+        for batch, columns in zip(wanted, read_batches(job.table("paint", query, name), wanted), strict=True)
+    }
+    return tuple(read[tile.name, batch] for tile, batch in places)
 
 
 def _read_tables(job: MergeJob, query: int, block: Block) -> _Tables:
@@ -303,20 +322,23 @@ def _runs(
 
 def _write_tables(
     job: MergeJob, query: int, block: Block, outcome: _PaintedQuery
-) -> tuple[RowCounts, list[int]]:
-    """Rows, shown ids, and one file of pieces and of runs per owner; returns row counts and these owners."""
-    name = block_id(*block)
-    counts = replace(publish_rows(job, query, outcome.rows, name=name), left_out=outcome.left_out)
-    write_columns(job.table("shown", query, name), {"id": outcome.picture.ids[outcome.shown]})
-    homes: list[int] = np.unique(outcome.piece_owner).tolist()
-    for home in homes:
+) -> tuple[RowCounts, list[Filed]]:
+    """Rows, shown ids, and one file of pieces and of runs per owner; returns row counts and tables."""
+    number = block[0] * job.lattice.n_block_cols + block[1]
+    rows = Filed("rows", query, number)
+    counts = replace(publish_rows(job, outcome.rows, rows), left_out=outcome.left_out)
+    filed = [rows] if counts.n_rows else []
+    write_columns(job.table("shown", query, block_id(*block)), {"id": outcome.picture.ids[outcome.shown]})
+    for home in np.unique(outcome.piece_owner).tolist():
         part = outcome.pieces.take(pa.array(np.flatnonzero(outcome.piece_owner == home)))
-        write_batches(job.table(f"pieces/{home}", query, name), [part], compression=None)
+        filed.append(Filed("pieces", query, number, home))
+        write_batches(filed[-1].path(job), [part], compression=None)
         mine = outcome.run_owner == home
         if mine.any():
             columns = {key: values[mine] for key, values in outcome.runs.items()}
-            write_columns(job.table(f"runs/{home}", query, name), columns)
-    return counts, homes
+            filed.append(Filed("runs", query, number, home))
+            write_columns(filed[-1].path(job), columns)
+    return counts, filed
 
 
 def _write_shard(

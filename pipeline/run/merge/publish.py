@@ -11,7 +11,6 @@ from __future__ import annotations
 import secrets
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -21,11 +20,12 @@ import numpy as np
 
 from pipeline.errors import RecordError
 from pipeline.files.fail_point import reach
-from pipeline.files.store.store_path import store_path
+from pipeline.files.store.store_path import StorePath, store_path
 from pipeline.files.store.zarr_adapter import Written
 from pipeline.run.infer.steps import RunContext
 from pipeline.run.merge import audit_tasks, dissolve_tasks, order_tasks, paint_tasks, resolve_tasks
-from pipeline.run.merge.merge_job import MergeJob, TaskRunner, run_here
+from pipeline.run.merge.filed_tables import FiledTables
+from pipeline.run.merge.merge_job import MergeJob, TaskRunner, records_at_hand, run_here
 from pipeline.run.merge.model_counts import ModelCounts, model_counts
 from pipeline.run.merge.tally import Bounds, Tally, join_bounds
 from pipeline.schema.tiling import block_id
@@ -36,6 +36,7 @@ from pipeline.write.manifest import snapshot_name
 from pipeline.write.masks_zarr import create_masks
 from pipeline.write.records.done_records import copy_records, done_blocks
 from pipeline.write.run_dir import RunDir
+from pipeline.write.shown_snapshots import free_name
 
 Note = Callable[[str], None]
 
@@ -114,7 +115,9 @@ def publish_merge(
     clock = _Clock()
     with with_tables(job, one_machine=one_machine) as at_hand:
         named = named_job(at_hand)
-        published = _publish(named, note, run_tasks, clock)
+        named = replace(named, snapshot=free_name(named.run_dir))
+        in_bucket = not named.run_dir.blocks.is_local
+        published = _publish(named, note, records_at_hand(run_tasks) if in_bucket else run_tasks, clock)
     run_dir = replace(job, snapshot=named.snapshot).run_dir
     return replace(published, run_dir=run_dir, elapsed_s=time.monotonic() - start, steps_s=clock.seconds)
 
@@ -182,15 +185,17 @@ def _publish(job: MergeJob, note: Note, run_tasks: TaskRunner, clock: _Clock) ->
     clock.lap("coverage")
     tallies = [Tally() for _ in job.queries]
     note(f"Merging {len(job.queries)} {'query' if len(job.queries) == 1 else 'queries'}")
-    _resolve(job, run_tasks, tallies, clock)
+    filed = FiledTables()
+    _resolve(job, run_tasks, tallies, filed, clock)
     n_blocks = len(job.blocks())
     note(f"Painting {n_blocks} {'block' if n_blocks == 1 else 'blocks'}")
-    shards = _paint(job, run_tasks, tallies, clock)
+    shards = _paint(job, run_tasks, tallies, filed, clock)
     note("Writing instances")
     reach("before_instances")
     order_rows(
         job,
         run_tasks,
+        order_tasks.row_files(job, filed),
         n_rows=sum(tally.rows.n_rows for tally in tallies),
         bounds=join_bounds([tally.rows.bounds for tally in tallies]),
     )
@@ -208,7 +213,9 @@ def _publish(job: MergeJob, note: Note, run_tasks: TaskRunner, clock: _Clock) ->
     )
 
 
-def _resolve(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock: _Clock) -> None:
+def _resolve(
+    job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], filed: FiledTables, clock: _Clock
+) -> None:
     for counts in run_tasks(resolve_tasks.resolve_super, job, job.super_keys()):
         tallies[counts.query_index].add_seams(counts)
     clock.lap("seams")
@@ -218,8 +225,8 @@ def _resolve(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clo
     if job.stitch.audit and job.mode == "instances":
         _audit(job, run_tasks, tallies)
         clock.lap("audit")
-    for _ in run_tasks(resolve_tasks.describe_super, job, job.super_keys()):
-        pass
+    for tables in run_tasks(resolve_tasks.describe_super, job, job.super_keys()):
+        filed.add(tables)
     clock.lap("relabel")
 
 
@@ -227,57 +234,65 @@ def _audit(job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally]) -> No
     """Cut what contradicts a tile's own verdict, and join again without it."""
     for tally in tallies:
         tally.add_audit(audit_tasks.AuditCounts())
-    found = np.zeros(len(job.queries), dtype=np.int64)
-    for query, n_pairs in run_tasks(audit_tasks.find_contradictions, job, job.super_keys()):
-        found[query] += n_pairs
-    suspect = np.flatnonzero(found).tolist()
+    filed = FiledTables()
+    for tables in run_tasks(audit_tasks.find_contradictions, job, job.super_keys()):
+        filed.add(tables)
+    suspect = [query for query in range(len(job.queries)) if filed.writers("forbidden", query)]
     for _ in run_tasks(
-        audit_tasks.gather_suspects, job, [key for key in job.super_keys() if key[0] in suspect]
+        audit_tasks.gather_forbidden, job, audit_tasks.query_keys(job, filed, "forbidden", suspect)
     ):
         pass
-    for counts in run_tasks(audit_tasks.settle_query, job, suspect):
+    for tables in run_tasks(
+        audit_tasks.gather_suspects, job, [key for key in job.super_keys() if key[0] in suspect]
+    ):
+        filed.add(tables)
+    cut: list[resolve_tasks.SuperKey] = []
+    for counts, touched in run_tasks(
+        audit_tasks.settle_query, job, audit_tasks.query_keys(job, filed, "suspects", suspect)
+    ):
         tallies[counts.query_index].add_audit(counts)
-    for _ in run_tasks(resolve_tasks.resolve_super, job, audit_tasks.cut_keys(job)):
+        cut += touched
+    for _ in run_tasks(resolve_tasks.resolve_again, job, sorted(cut)):
         pass
     for query, stats in run_tasks(resolve_tasks.join_query, job, suspect):
         tallies[query].joined = stats
 
 
 def _paint(
-    job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], clock: _Clock
+    job: MergeJob, run_tasks: TaskRunner, tallies: Sequence[Tally], filed: FiledTables, clock: _Clock
 ) -> tuple[Written, ...]:
     reach("before_shards")
     laid_out = create_masks(job.run_dir.masks, job.lattice, job.queries).written()
     shards = {file.key: file for file in laid_out}
-    handed_on: Counter[dissolve_tasks.HomeKey] = Counter()
     for block in run_tasks(paint_tasks.paint_block, job, job.blocks()):
         reach("after_shard")
-        handed_on.update(block.handed_on)
+        filed.add(block.filed)
         shards |= {file.key: file for file in block.files}
         for tally, rows, ground, found in zip(tallies, block.rows, block.ground, block.found, strict=True):
             tally.add_rows(rows)
             tally.add_ground(ground)
             tally.add_found(found)
     clock.lap("paint")
-    for query, rows in run_tasks(
-        dissolve_tasks.dissolve_home, job, dissolve_tasks.dissolve_keys(job, handed_on)
-    ):
-        tallies[query].add_rows(rows)
+    for home in run_tasks(dissolve_tasks.dissolve_home, job, dissolve_tasks.dissolve_keys(job, filed)):
+        tallies[home.query_index].add_rows(home.rows)
+        filed.add(home.filed)
     clock.lap("dissolve")
-    for files in run_tasks(paint_tasks.repaint_block, job, dissolve_tasks.repaint_keys(job)):
+    for files in run_tasks(paint_tasks.repaint_block, job, dissolve_tasks.repaint_keys(job, filed)):
         shards |= {file.key: file for file in files}
     clock.lap("repaint")
     return tuple(shards.values())
 
 
-def order_rows(job: MergeJob, run_tasks: TaskRunner, *, n_rows: int, bounds: Bounds | None) -> None:
+def order_rows(
+    job: MergeJob, run_tasks: TaskRunner, files: Sequence[StorePath], *, n_rows: int, bounds: Bounds | None
+) -> None:
     """Sort the rows of all queries along one curve, and write the part files. Tables stay on disk: this
     process sees their names and a histogram. Rows that fit one range are sorted as they are, without
     scattering.
 
-    `bounds`: extent of the centres of all `n_rows` bounding boxes; None: there are none.
+    `files`: tables of all rows. `bounds`: extent of the centres of all `n_rows` bounding boxes; None: there
+    are none.
     """
-    files = order_tasks.row_files(job)
     if bounds is None:
         keys = []
     elif n_rows <= order_tasks.RANGE_ROWS:
@@ -286,13 +301,14 @@ def order_rows(job: MergeJob, run_tasks: TaskRunner, *, n_rows: int, bounds: Bou
         counts = np.zeros(order_tasks.BINS, dtype=np.int64)
         for part in run_tasks(order_tasks.count_keys, job, order_tasks.batches_of(files, bounds)):
             counts += part
-        for _ in run_tasks(
+        filed = FiledTables()
+        for tables in run_tasks(
             order_tasks.scatter_rows,
             job,
             order_tasks.batches_of(files, bounds, order_tasks.range_edges(counts)),
         ):
-            pass
-        keys = order_tasks.range_keys(job, bounds)
+            filed.add(tables)
+        keys = order_tasks.range_keys(job, filed, bounds)
     parts = order_tasks.part_keys(list(run_tasks(order_tasks.sort_range, job, keys)))
     written = sum(run_tasks(order_tasks.write_part_file, job, parts))
     assert written == n_rows, f"{written} rows were written, {n_rows} were made"

@@ -1,7 +1,8 @@
 """Steps 1 to 3: seams of each super-tile, one union-find over what crosses, and the answer written back per
 super-tile.
 
-1. `resolve_super` writes a super-tile's fragments, components and border.
+1. `resolve_super` writes a super-tile's fragments, components and border; `resolve_again` does so without the
+   edges that the audit cut.
 2. `join_query` streams the borders of one query through one union-find and writes one relabel table per
    super-tile.
 3. `describe_super` reads these and writes what painting needs.
@@ -16,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.files.store.store_path import StorePath
+from pipeline.run.merge.filed_tables import Filed
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.stitch.components import Roots, columns_of, roots_from
 from pipeline.stitch.describe import (
@@ -61,7 +64,7 @@ class ResolveCounts:
 
 
 def resolve_super(job: MergeJob, key: SuperKey) -> ResolveCounts:
-    """Step 1 for one super-tile, without the edges that the audit cut, if it did.
+    """Step 1 for one super-tile.
 
     Raises RecordError for records that are damaged, foreign or contradict each other.
     """
@@ -82,9 +85,25 @@ def resolve_super(job: MergeJob, key: SuperKey) -> ResolveCounts:
         write_columns(job.table("roots", query, tile.name), columns_of(regions.roots))
         counts = {"n_fragments": regions.n_fragments, "n_ghosts": 0, "n_edges": 0}
         return ResolveCounts(query_index=query, **counts, scores=np.zeros(SCORE_BINS, dtype=np.int64))
-    cuts = job.table("cuts", query, tile.name)
-    cut = read_columns(cuts)["pairs"] if cuts.exists() else None
-    found = resolve_fragments(job.supers, tile, source, job.stitch, cut)
+    return _resolve_fragments(job, key, None)
+
+
+def resolve_again(job: MergeJob, key: SuperKey) -> ResolveCounts:
+    """Step 1 for a super-tile of which the audit cut edges, without these."""
+    query, number = key
+    return _resolve_fragments(job, key, read_columns(cut_table(job, query, job.super_at(number)))["pairs"])
+
+
+def cut_table(job: MergeJob, query_index: int, tile: SuperTile) -> StorePath:
+    """Where the audit writes which edges of a super-tile it cut."""
+    return job.table("cuts", query_index, tile.name)
+
+
+def _resolve_fragments(job: MergeJob, key: SuperKey, cut: NDArray[np.int64] | None) -> ResolveCounts:
+    """Step 1 for fragments. `cut`: (n, 2) pairs of places whose edges do not count."""
+    query, number = key
+    tile = job.super_at(number)
+    found = resolve_fragments(job.supers, tile, job.source(query), job.stitch, cut)
     columns = {"rows": rows_of(found.table), "component": found.component, "matched": found.matched}
     write_columns(job.table("fragments", query, tile.name), columns)
     write_columns(job.table("edges", query, tile.name), {"edges": found.border.edges})
@@ -138,12 +157,12 @@ def join_query(job: MergeJob, query_index: int) -> tuple[int, JoinStats]:
     return query_index, join_borders(job.supers, _TableStore(job, query_index))
 
 
-def describe_super(job: MergeJob, key: SuperKey) -> None:
+def describe_super(job: MergeJob, key: SuperKey) -> tuple[Filed, ...]:
     """Step 3 for one super-tile, from its own tables, its relabel table and the borders of the left and upper
     neighbour.
 
     Writes what painting needs (one batch per block), the components local to each block, and the rows of
-    crossing components, filed under the super-tile that owns their id.
+    crossing components, filed for the super-tile that owns their id.
     """
     query, number = key
     tile = job.super_at(number)
@@ -180,7 +199,7 @@ def describe_super(job: MergeJob, key: SuperKey) -> None:
             incoming=incoming,
             options=job.stitch,
         )
-    _write_described(job, query, tile, paint, components, members)
+    return _write_described(job, key, paint, components, members)
 
 
 def _fragment_border(store: _TableStore, tile: SuperTile) -> FragmentBorder:
@@ -191,12 +210,13 @@ def _fragment_border(store: _TableStore, tile: SuperTile) -> FragmentBorder:
 
 def _write_described(
     job: MergeJob,
-    query: int,
-    tile: SuperTile,
+    key: SuperKey,
     paint: PaintColumns | RegionPaint,
     components: ComponentColumns,
     members: MemberColumns,
-) -> None:
+) -> tuple[Filed, ...]:
+    query, own_number = key
+    tile = job.super_at(own_number)
     numbers = np.array(
         [row * job.lattice.n_block_cols + col for row, col in job.supers.blocks(tile)], dtype=np.int64
     )
@@ -206,12 +226,15 @@ def _write_described(
         ("members", _columns(members), members.home),
     ):
         write_columns(job.table(kind, query, tile.name), *_batches(columns, block, numbers))
+    filed = []
     for kind, table in (("crossing", components), ("crossing-members", members)):
         rows = np.flatnonzero(table.home == CROSSING)
         owner = job.supers.home(table.id[rows].astype(np.int64) - 1)
         for number in np.unique(owner).tolist():
             columns = {name: values[rows[owner == number]] for name, values in _columns(table).items()}
-            write_columns(job.table(f"{kind}/{number}", query, tile.name), columns)
+            filed.append(Filed(kind, query, own_number, reader=number))
+            write_columns(filed[-1].path(job), columns)
+    return tuple(filed)
 
 
 def _columns(table: Any) -> dict[str, NDArray[Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from pipeline.files.store.store_path import StorePath
-from pipeline.run.closing import Notes
+from pipeline.run.closing import Notes, kept_notes
 from pipeline.run.run_times import durations, moment
 from pipeline.run.screen import Say
 from pipeline.run.stop_signals import unbroken
@@ -23,6 +23,7 @@ from pipeline.write.plan_table import read_inside
 from pipeline.write.report.report_html import Html
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import amend, conclude, seen_version
+from pipeline.write.shown_snapshots import settled
 from pipeline.write.stac_item import footprint_lonlat
 from pipeline.write.zoned.zoned_item import write_zoned_item
 from pipeline.write.zoned.zoned_json import ZonedInfo
@@ -44,18 +45,21 @@ def close_zones(
     root = published.run_dir
     info = _closing_entry(started, results, published, timings_s)
     notes = Notes(say, root.log)
-    pictures = notes.attempt("the pictures of report.html", lambda: _pictures(root, info, results, notes))
-    notes.attempt(
-        "report.html",
-        lambda: write_zoned_page(
-            root,
-            info,
-            published.conservation,
-            n_instances=published.n_instances,
-            reports=_reports(root, results),
-            pictures=pictures or (),
-        ),
-    )
+    if settled(root) is None:
+        pictures = notes.attempt("the pictures of report.html", lambda: _pictures(root, info, results, notes))
+        notes.attempt(
+            "report.html",
+            lambda: write_zoned_page(
+                root,
+                info,
+                published.conservation,
+                n_instances=published.n_instances,
+                reports=_reports(root, results),
+                pictures=pictures or (),
+            ),
+        )
+    else:
+        notes.texts += kept_notes(root)
     write_manifest(root, info.fingerprint, ())
     item_before = seen_version(root.item)
     with unbroken():
@@ -150,7 +154,7 @@ def zoned_result_table(info: ZonedInfo, published: PublishedZones, root: RunDir)
         )
     if info.timings_s:
         rows["time"] = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in info.timings_s.items())
-    rows["results"] = str(root.path)
+    rows["results"] = str(root.path if root.path.is_local else published.run_dir.results)
     if ledger.failed:
         rows["attention"] = (
             f"{ledger.failed} tiles failed; see status and error in coverage.parquet, then run again with "

@@ -23,6 +23,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from pipeline.files.store.store_path import StorePath
 from pipeline.files.store.stored_files import read_parquet
 from pipeline.options import parse_table
 from pipeline.run.merge.finished_rows import centre_bounds
@@ -50,6 +51,7 @@ from pipeline.write.instances import InstanceMeta, part_files
 from pipeline.write.manifest import snapshot_name
 from pipeline.write.merge_files import write_table
 from pipeline.write.run_dir import RunDir
+from pipeline.write.shown_snapshots import free_name
 from pipeline.write.zoned.zoned_json import ZonedInfo
 from pipeline.write.zoned.zoned_tables import (
     LONLAT_GRID,
@@ -92,6 +94,7 @@ def publish_zones(
         "min_area_m2": min_area_m2,
     }
     job = replace(_job(root, results, info), snapshot=snapshot_name(content))
+    job = replace(job, snapshot=free_name(job.run_dir))
     write_zoned_plan(root.plan, [(each.zone.name, each.run_dir) for each in results])
     km2 = write_zoned_coverage(job.run_dir.coverage, ledgers, n_queries=len(info.queries))
     with with_tables(job) as job:
@@ -107,7 +110,7 @@ def publish_zones(
             query: writer.join(query_index, near, judged[query_index])
             for query_index, query in enumerate(info.queries)
         }
-        order_rows(writer.job, run_here, n_rows=writer.n_rows, bounds=writer.bounds)
+        order_rows(writer.job, run_here, writer.files, n_rows=writer.n_rows, bounds=writer.bounds)
     for query_index, query in enumerate(info.queries):
         qa[query] |= {
             "objects": writer.n_objects[query_index],
@@ -161,7 +164,7 @@ class _RowWriter:
         self.n_small: Counter[int] = Counter()
         self._results = results
         self._least_m2 = min_area_m2
-        self._n_tables = 0
+        self.files: list[StorePath] = []
 
     def split(self, result: ZoneResult, twice: BaseGeometry) -> SeamRows:
         """Write the rows of a zone that no seam concerns; returns the others. `twice`: ground that several
@@ -266,8 +269,7 @@ class _RowWriter:
     def _write(self, rows: pa.Table) -> None:
         if not rows.num_rows:
             return
-        write_table(self.job.table("rows", 0, f"{self._n_tables:08d}"), rows)
-        self._n_tables += 1
+        self.files.append(write_table(self.job.table("rows", 0, f"{len(self.files):08d}"), rows))
         self.n_rows += rows.num_rows
         self.bounds = join_bounds([self.bounds, centre_bounds(rows)])
         heads = rows["part_no"].to_numpy() == 0

@@ -31,7 +31,6 @@ from pipeline.write.records.block_records import (
 from pipeline.write.records.label_codec import decode_bits, decode_labels
 from pipeline.write.records.record_columns import FRAGMENT
 from pipeline.write.records.scene_columns import SCENE_COLUMNS, scene_pixels
-from pipeline.write.run_dir import RunDir
 
 BLOCK_CACHE_BYTES = 64 * 2**20
 """Bytes of compressed label images of recent blocks kept in memory; validity masks have the same budget."""
@@ -68,16 +67,17 @@ class RecordSource:
 
     def __init__(
         self,
-        run_dir: RunDir,
+        record_path: Callable[[str], StorePath],
         lattice: TileLattice,
         *,
         fingerprint: str,
         query_index: int,
         block_cache_bytes: int = BLOCK_CACHE_BYTES,
     ) -> None:
+        """`record_path` gives the file of a block_id."""
         self.lattice = lattice
         self.query_index = query_index
-        self._run_dir = run_dir
+        self._record_path = record_path
         self._fingerprint = fingerprint
         self._blobs: _ByteCache[dict[tuple[int, int], bytes]] = _ByteCache(
             block_cache_bytes, size_of=_blob_bytes
@@ -257,7 +257,7 @@ class RecordSource:
         return read_valid_blobs(self._path(block_row, block_col), self._fingerprint)
 
     def _path(self, block_row: int, block_col: int) -> StorePath:
-        return self._run_dir.block(block_id(block_row, block_col))
+        return self._record_path(block_id(block_row, block_col))
 
 
 def _fate(status: TileStatus, reason: Reason) -> RasterFate:

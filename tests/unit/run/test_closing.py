@@ -109,6 +109,24 @@ def test_a_run_that_is_complete_has_everything_that_it_names(merged: MergedRun) 
     assert (out.local() / "report.html").read_text() == "pictures", "the link follows"
 
 
+def test_a_finished_run_that_is_closed_again_leaves_its_snapshot_as_it_is(
+    merged: MergedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its report would have another time in it. A report that could not be made may be made in another
+    snapshot, and what the first one said of its pictures stays said.
+    """
+    run = merged.run_dir
+    with monkeypatch.context() as broken:
+        broken.setattr(closing, "read_overview", fail(SourceError("gone")))
+        (note,) = close_run(merged, say=lambda _: None).notes
+    before = {path: path.head() for path in run.results.entries()}
+    monkeypatch.setattr(closing, "write_report", lambda *_: pytest.fail("the report is there"))
+    begin(run, replace(merged.info, status="running", ended=""))
+    again = close_run(merged, say=lambda text: pytest.fail(text))
+    assert {path: path.head() for path in run.results.entries()} == before
+    assert (again.snapshot, again.at_work, again.notes) == ("abc", "", (note,))
+
+
 def test_the_manifest_names_what_is_there_and_what_tasks_wrote(merged: MergedRun) -> None:
     close_run(merged, say=lambda _: None)
     manifest = read_manifest(merged.run_dir)

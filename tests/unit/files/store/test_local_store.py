@@ -49,6 +49,22 @@ def test_nobody_waits_for_a_process_that_was_killed_while_it_swapped(tmp_path: P
     assert store.swap("a", b"b", version) is not None
 
 
+def test_a_swap_is_dated_later_than_what_it_replaces(tmp_path: Path) -> None:
+    """Else the third of three swaps within one tick of the clock could have the version of the first: its
+    inode is free again.
+    """
+    store = LocalStore(tmp_path)
+    store.put("a", b"0")
+    ahead_ns = (tmp_path / "a").stat().st_mtime_ns + 10**12
+    os.utime(tmp_path / "a", ns=(ahead_ns, ahead_ns))
+    entry = store.head("a")
+    assert entry is not None
+    version = store.swap("a", b"1", entry.version)
+    assert version is not None
+    assert (tmp_path / "a").stat().st_mtime_ns == ahead_ns + 1
+    assert store.get("a").version == version
+
+
 def test_a_full_disk_leaves_the_old_object(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     store.put("a", b"old")

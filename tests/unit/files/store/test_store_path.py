@@ -54,6 +54,24 @@ class TestFiles:
         with pytest.raises(FileNotFoundError):
             (base / "none").size()
 
+    def test_removal_ends_where_its_guard_raises(self, base: StorePath) -> None:
+        """It is asked before each object: a sleeper that wakes half-way removes nothing more."""
+        for key in ("x/1", "x/2", "x/deep/3", "x/deep/4"):
+            (base / key).write_bytes(b"")
+        asked = []
+
+        def guard() -> None:
+            asked.append(len(list((base / "x").entries())))
+            if len(asked) == 3:
+                raise InterruptedError("taken over")
+
+        with pytest.raises(InterruptedError):
+            (base / "x").delete_tree(guard)
+        assert asked == [4, 3, 2]
+        assert len(list((base / "x").entries())) == 2
+        (base / "x").delete_tree(lambda: None)
+        assert not (base / "x").exists()
+
     def test_folders_are_listed_and_removed(self, base: StorePath) -> None:
         for key in ("x/1", "x/deep/2", "y"):
             (base / key).write_bytes(b"")

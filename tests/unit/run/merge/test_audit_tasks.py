@@ -15,13 +15,15 @@ from run.merge.two_tiles import two_tile_job
 
 from pipeline.run.merge.audit_tasks import (
     AuditCounts,
-    cut_keys,
     find_contradictions,
+    gather_forbidden,
     gather_suspects,
+    query_keys,
     settle_query,
 )
+from pipeline.run.merge.filed_tables import FiledTables
 from pipeline.run.merge.merge_job import MergeJob
-from pipeline.run.merge.resolve_tasks import join_query, resolve_super
+from pipeline.run.merge.resolve_tasks import join_query, resolve_again, resolve_super
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.write.merge_files import read_columns
 
@@ -44,26 +46,29 @@ def joined(job: MergeJob) -> MergeJob:
 
 def test_two_houses_of_one_tile_are_parted_at_one_edge(tmp_path: Path) -> None:
     job = joined(two_houses(tmp_path, stitch=AUDITED, super_tile_tiles=1))
-    assert [find_contradictions(job, key) for key in job.super_keys()] == [(0, 1), (0, 0), (0, 0), (0, 0)]
-    for key in job.super_keys():
-        gather_suspects(job, key)
-    suspects = read_columns(job.table("suspects", 0, "s00000_00000"))
+    filed = FiledTables()
+    filed.add(table for key in job.super_keys() for table in find_contradictions(job, key))
+    assert filed.writers("forbidden", 0) == [0]
+    gather_forbidden(job, *query_keys(job, filed, "forbidden", [0]))
+    filed.add(table for key in job.super_keys() for table in gather_suspects(job, key))
+    assert 0 in filed.writers("suspects", 0)
+    suspects = read_columns(filed.paths(job, "suspects", 0)[0])
     assert sorted(zip(suspects["a"].tolist(), suspects["b"].tolist(), strict=True)) == [
         (1, (1 << 16) + 1),
         (2, (2 << 16) + 1),
     ]
-    assert settle_query(job, 0) == AuditCounts(query_index=0, contradictions=1, components=1, cut_edges=1)
-    assert cut_keys(job) == [(0, 0)]
-    assert resolve_super(job, (0, 0)).n_edges == 1
+    counts, touched = settle_query(job, *query_keys(job, filed, "suspects", [0]))
+    assert counts == AuditCounts(query_index=0, contradictions=1, components=1, cut_edges=1)
+    assert touched == ((0, 0),)
+    resolve_again(job, (0, 0))
     assert join_query(job, 0)[1].n_edges == 3
-    assert [find_contradictions(job, key)[1] for key in job.super_keys()] == [0, 0, 0, 0]
+    assert [find_contradictions(job, key) for key in job.super_keys()] == [(), (), (), ()]
 
 
 def test_where_nothing_contradicts_nothing_is_filed(tmp_path: Path) -> None:
     job = joined(two_tile_job(tmp_path, stitch=AUDITED))
-    assert [find_contradictions(job, key) for key in job.super_keys()] == [(0, 0), (0, 0)]
+    assert [find_contradictions(job, key) for key in job.super_keys()] == [(), ()]
     assert not job.table("forbidden", 0, "x").parent.exists()
-    assert cut_keys(job) == []
 
 
 @pytest.mark.parametrize("side", [1, 2])

@@ -15,7 +15,8 @@ from run.merge.two_tiles import SEAM, on_the_ground, paint, two_tile_job
 
 from pipeline.errors import RecordError
 from pipeline.run.merge import paint_tasks
-from pipeline.run.merge.dissolve_tasks import dissolve_home, dissolve_keys, repaint_keys
+from pipeline.run.merge.dissolve_tasks import Dissolved, dissolve_home, dissolve_keys, repaint_keys
+from pipeline.run.merge.filed_tables import Filed, FiledTables
 from pipeline.run.merge.finished_rows import LeftOut, RowCounts
 from pipeline.run.merge.merge_job import MergeJob, Task, run_here
 from pipeline.run.merge.publish import publish_merge
@@ -25,22 +26,33 @@ from pipeline.write.report.report_data import read_chips
 from pipeline.write.report.report_objects import read_objects
 
 
+def dissolved(job: MergeJob) -> tuple[Dissolved, FiledTables]:
+    """Steps 1 to 5 for the only owner, and all tables that were written for later steps."""
+    _, filed = paint(job)
+    (key,) = dissolve_keys(job, filed)
+    done = dissolve_home(job, key)
+    filed.add(done.filed)
+    return done, filed
+
+
 def test_two_pieces_become_one_object_with_the_tiles_of_both(tmp_path: Path) -> None:
     """8 px, columns 8-11 and rows 4-5: the box is centred at (10, 5), where both tiles see."""
     job = two_tile_job(tmp_path)
-    _, handed_on = paint(job)
-    assert dissolve_keys(job, handed_on) == [(0, 0)]
-    query, counts = dissolve_home(job, (0, 0))
+    _, filed = paint(job)
+    (key,) = dissolve_keys(job, filed)
+    assert (key.query_index, key.home, len(key.pieces)) == (0, 0, 2)
+    done = dissolve_home(job, key)
     whole = RowCounts(
         n_rows=1, n_objects=1, area_px=8, at_seam=1, n_unknown_m2=1, bounds=(10.0, 5.0, 10.0, 5.0)
     )
-    assert (query, counts) == (0, whole)
-    (row,) = read_tables([job.table("rows", 0, "h00000000")]).to_pylist()
+    assert done == Dissolved(query_index=0, rows=whole, filed=(Filed("whole-rows", 0, 0),))
+    (row,) = read_tables([done.filed[0].path(job)]).to_pylist()
     assert (row["instance_id"], row["area_px"], row["part_no"], row["n_parts"]) == (SEAM, 8, 0, 1)
     assert row["tile_ids"] == ["r00000c00000", "r00000c00001"]
     shape = shapely.from_wkb(row["geometry"])
     assert (shape.area, shape.geom_type) == (8.0, "Polygon")
-    assert repaint_keys(job) == []
+    filed.add(done.filed)
+    assert repaint_keys(job, filed) == []
 
 
 @pytest.mark.parametrize(
@@ -52,35 +64,35 @@ def test_an_object_below_the_least_area_is_no_row_and_both_blocks_are_told(
     """8 px of 1 / 0.9996 ** 2 m2 each: 8.0064 m2."""
     options = StitchOptions(min_area_px=least_px)
     job = on_the_ground(two_tile_job(tmp_path, stitch=options, min_area_m2=least_m2))
-    paint(job)
+    done, filed = dissolved(job)
+    keys = repaint_keys(job, filed)
     if n_rows:
-        assert dissolve_home(job, (0, 0))[1].n_rows == n_rows
-        assert repaint_keys(job) == []
+        assert (done.rows.n_rows, keys) == (n_rows, [])
         return
     reason = LeftOut(below_min_area_px=1) if least_px else LeftOut(below_min_area_m2=1)
-    assert dissolve_home(job, (0, 0)) == (0, RowCounts(left_out=reason))
-    assert repaint_keys(job) == [(0, 0), (0, 1)]
-    for name in ("b00000_00000", "b00000_00001"):
-        assert read_columns(job.table(f"dropped/{name}", 0, "h00000000"))["id"].tolist() == [SEAM]
+    assert done.rows == RowCounts(left_out=reason)
+    assert [key.block for key in keys] == [(0, 0), (0, 1)]
+    for key in keys:
+        ((path,),) = key.dropped
+        assert read_columns(path)["id"].tolist() == [SEAM]
 
 
 def test_an_object_that_misses_the_aoi_falls_away_and_one_that_touches_it_stays_whole(tmp_path: Path) -> None:
     """An AOI over the left half of the object keeps all 8 px; one over the inner object keeps none."""
     for name, box, n_rows in (("half", (8.2, -6, 9.8, -4), 1), ("inner", (1.2, -2.8, 2.8, -1.2), 0)):
         job = two_tile_job(tmp_path / name, aoi_grid=shapely.box(*box))
-        paint(job)
-        assert dissolve_home(job, (0, 0))[1].n_rows == n_rows
+        done, filed = dissolved(job)
+        assert done.rows.n_rows == n_rows
         if n_rows:
-            assert read_tables([job.table("rows", 0, "h00000000")])["area_px"].to_pylist() == [8]
+            assert read_tables(filed.paths(job, "whole-rows", 0))["area_px"].to_pylist() == [8]
 
 
 def test_an_object_of_more_tiles_than_one_row_may_have_is_a_row_per_square(tmp_path: Path) -> None:
     """Parts of one tile a side: 4 px each, one id. Every part names the tiles that see its square: both."""
     job = two_tile_job(tmp_path, stitch=StitchOptions(split_tiles=1, part_tiles=1))
-    paint(job)
-    _, counts = dissolve_home(job, (0, 0))
-    assert (counts.n_rows, counts.n_objects) == (2, 1)
-    rows = read_tables([job.table("rows", 0, "h00000000")]).to_pylist()
+    done, filed = dissolved(job)
+    assert (done.rows.n_rows, done.rows.n_objects) == (2, 1)
+    rows = read_tables(filed.paths(job, "whole-rows", 0)).to_pylist()
     assert [(row["instance_id"], row["part_no"], row["n_parts"], row["area_px"]) for row in rows] == [
         (SEAM, 0, 2, 4),
         (SEAM, 1, 2, 4),
@@ -144,14 +156,10 @@ def test_pieces_that_are_gone_are_missed(tmp_path: Path, what: str) -> None:
             gone = {
                 "a folder": pieces,
                 "all of it": job.run_dir.merge,
-                "a file": pieces / "b00001_00000.arrow",
+                "a file": pieces / "00000002.arrow",
             }[what]
             assert gone.exists()
             gone.delete_tree()
 
-    left = 3 if what == "a file" else 0
-    with pytest.raises(
-        RecordError,
-        match=rf"pieces/0 must hold the pieces of 4 blocks, and has {left} files.*start the merge again",
-    ):
+    with pytest.raises(RecordError, match=r"intermediate table .* cannot be read.*start the merge again"):
         publish_merge(job, note=lambda _: None, run_tasks=losing)

@@ -12,15 +12,18 @@ import shapely
 import stitch_worlds as worlds
 from run.merge.two_tiles import INNER, SEAM, on_the_ground, paint, two_tile_job
 
+from pipeline.run.merge.filed_tables import Filed
 from pipeline.run.merge.finished_rows import LeftOut, RowCounts, SeamDensity
 from pipeline.run.merge.merge_job import MergeJob
-from pipeline.run.merge.paint_tasks import PIECES, repaint_block
+from pipeline.run.merge.paint_tasks import PIECES, RepaintKey, repaint_block
 from pipeline.stitch.block_picture import FoundPixels
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.write.merge_files import read_columns, read_tables, write_columns
 
 LEFT = "b00000_00000"
 RIGHT = "b00000_00001"
+FILED_BY_LEFT = "00000000"
+FILED_BY_RIGHT = "00000001"
 
 
 def shown(job: MergeJob, name: str) -> list[int]:
@@ -38,19 +41,20 @@ def expected_raster(*, seam: int = SEAM, inner: int = INNER) -> np.ndarray:
 def test_a_block_publishes_its_own_objects_and_hands_the_others_on(tmp_path: Path) -> None:
     """Two of ten core columns are seen by the other tile too. The inner object's box is centred at (2, 2)."""
     job = two_tile_job(tmp_path)
-    (left, right), handed_on = paint(job)
+    (left, right), filed = paint(job)
     counts = RowCounts(n_rows=1, n_objects=1, area_px=4, n_unknown_m2=1, bounds=(2.0, 2.0, 2.0, 2.0))
     assert left.rows == (counts,)
     assert right.rows == (RowCounts(),)
     assert left.ground == right.ground == (SeamDensity(seam_px=20, core_px=100),)
     assert left.found == (FoundPixels(given_px=8, kept_px=8),)
     assert right.found == (FoundPixels(given_px=4, kept_px=4),)
-    assert handed_on == {(0, 0): 2}
-    rows = read_tables([job.table("rows", 0, LEFT)]).to_pylist()
+    assert (filed.readers("pieces", 0), filed.writers("pieces", 0, 0)) == ([0], [0, 1])
+    assert filed.writers("rows", 0) == [0]
+    rows = read_tables(filed.paths(job, "rows", 0)).to_pylist()
     assert [(row["instance_id"], row["area_px"], row["tile_ids"]) for row in rows] == [
         (INNER, 4, ["r00000c00000"])
     ]
-    assert not job.table("rows", 0, RIGHT).exists()
+    assert not job.table("rows/0", 0, FILED_BY_RIGHT).exists()
     np.testing.assert_array_equal(runs.published_raster(tmp_path / "out"), expected_raster())
 
 
@@ -58,7 +62,7 @@ def test_a_piece_says_what_the_block_shows_of_the_object(tmp_path: Path) -> None
     """Half of it, 4 px; its border runs name the same id and block."""
     job = two_tile_job(tmp_path)
     paint(job)
-    for number, name, box in ((0, LEFT, (8, 4, 10, 6)), (1, RIGHT, (10, 4, 12, 6))):
+    for number, name, box in ((0, FILED_BY_LEFT, (8, 4, 10, 6)), (1, FILED_BY_RIGHT, (10, 4, 12, 6))):
         table = read_tables([job.table("pieces/0", 0, name)])
         assert table.schema.equals(PIECES)
         (piece,) = table.to_pylist()
@@ -80,9 +84,9 @@ def test_a_piece_says_what_the_block_shows_of_the_object(tmp_path: Path) -> None
 def test_an_object_of_one_block_that_is_too_small_is_not_shown(tmp_path: Path) -> None:
     """Pieces are not judged by their own size: the 4 px on either side stay for now."""
     job = two_tile_job(tmp_path, stitch=StitchOptions(min_area_px=5))
-    (left, _), handed_on = paint(job)
+    (left, _), filed = paint(job)
     assert left.rows == (RowCounts(left_out=LeftOut(below_min_area_px=1)),)
-    assert handed_on == {(0, 0): 2}
+    assert (filed.writers("rows", 0), filed.writers("pieces", 0, 0)) == ([], [0, 1])
     assert (shown(job, LEFT), shown(job, RIGHT)) == ([SEAM], [SEAM])
     np.testing.assert_array_equal(runs.published_raster(tmp_path / "out"), expected_raster(inner=0))
 
@@ -112,7 +116,8 @@ def test_objects_outside_the_aoi_are_left_out_and_pieces_count_what_touches_it(t
     n_columns = int(touched[4, 8:10].sum())
     (left, _), _ = paint(job)
     assert left.rows == (RowCounts(left_out=LeftOut(outside_aoi=1)),)
-    pieces = [read_tables([job.table("pieces/0", 0, name)]).to_pylist()[0] for name in (LEFT, RIGHT)]
+    filed = (FILED_BY_LEFT, FILED_BY_RIGHT)
+    pieces = [read_tables([job.table("pieces/0", 0, name)]).to_pylist()[0] for name in filed]
     assert [(piece["area_px"], piece["aoi_px"]) for piece in pieces] == [(4, 2 * n_columns), (4, 4)]
 
 
@@ -120,21 +125,22 @@ def test_a_block_is_painted_again_without_what_was_dropped(tmp_path: Path) -> No
     """The other block's shard stays as it is until its turn comes."""
     job = two_tile_job(tmp_path)
     paint(job)
-    write_columns(job.table(f"dropped/{LEFT}", 0, "h00000000"), {"id": np.array([SEAM], dtype=np.uint64)})
-    repaint_block(job, (0, 0))
+    dropped = write_columns(job.table("dropped/0", 0, "00000000"), {"id": np.array([SEAM], dtype=np.uint64)})
+    key = RepaintKey(block=(0, 0), dropped=((dropped,),))
+    repaint_block(job, key)
     half = expected_raster()
     half[:, 8:10] = 0
     np.testing.assert_array_equal(runs.published_raster(tmp_path / "out"), half)
-    repaint_block(job, (0, 0))
+    repaint_block(job, key)
     np.testing.assert_array_equal(runs.published_raster(tmp_path / "out"), half)
 
 
 def test_a_block_that_nobody_looked_at_gets_no_shard(tmp_path: Path) -> None:
     """It is painted all the same: its neighbour's object reaches into it."""
     job = two_tile_job(tmp_path)
-    (_, right), handed_on = paint(replace(job, inside=np.array([[True, False]])))
-    assert right.handed_on == ((0, 0),)
-    assert handed_on == {(0, 0): 2}
+    (_, right), filed = paint(replace(job, inside=np.array([[True, False]])))
+    assert right.filed == (Filed("pieces", 0, 1, 0), Filed("runs", 0, 1, 0))
+    assert filed.writers("pieces", 0, 0) == [0, 1]
     raster = runs.published_raster(tmp_path / "out")
     assert (raster[4, 8:10].tolist(), raster[:, 10:].any()) == ([SEAM, SEAM], False)
 

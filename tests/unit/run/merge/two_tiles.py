@@ -9,7 +9,6 @@ An id is 1 + the smallest pixel.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import pyproj
 import record_runs as runs
 import stitch_worlds as worlds
 
-from pipeline.run.merge.dissolve_tasks import HomeKey
+from pipeline.run.merge.filed_tables import FiledTables
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.paint_tasks import PaintCounts, paint_block
 from pipeline.run.merge.resolve_tasks import describe_super, join_query, resolve_super
@@ -55,18 +54,22 @@ def on_the_ground(job: MergeJob) -> MergeJob:
     return replace(job, lattice=replace(job.lattice, grid=grid))
 
 
-def resolve(job: MergeJob) -> None:
-    """Steps 1 to 3."""
+def resolve(job: MergeJob) -> FiledTables:
+    """Steps 1 to 3, and the tables that they wrote for later ones."""
+    filed = FiledTables()
     for key in job.super_keys():
         resolve_super(job, key)
     join_query(job, 0)
     for key in job.super_keys():
-        describe_super(job, key)
+        filed.add(describe_super(job, key))
+    return filed
 
 
-def paint(job: MergeJob) -> tuple[list[PaintCounts], Counter[HomeKey]]:
-    """Steps 1 to 4: what was painted, block by block, and how many blocks handed a piece to each owner."""
-    resolve(job)
+def paint(job: MergeJob) -> tuple[list[PaintCounts], FiledTables]:
+    """Steps 1 to 4: what was painted, block by block, and which tables were written for later steps."""
+    filed = resolve(job)
     create_masks(job.run_dir.masks, job.lattice, job.queries)
     painted = [paint_block(job, block) for block in job.blocks()]
-    return painted, Counter(home for block in painted for home in block.handed_on)
+    for block in painted:
+        filed.add(block.filed)
+    return painted, filed
