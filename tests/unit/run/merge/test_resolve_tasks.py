@@ -67,7 +67,7 @@ def test_components_are_told_local_or_filed_under_the_owner_of_their_id(tmp_path
         [True],
     )
     assert read_columns(job.table("components", 0, "s00000_00001"))["id"].size == 0
-    for name, tile in (("s00000_00000", 0), ("s00000_00001", 1)):
+    for name, tile in (("00000000", 0), ("00000001", 1)):
         crossing = read_columns(job.table("crossing/0", 0, name))
         assert (crossing["id"].tolist(), crossing["truncated"].tolist()) == ([SEAM], [False])
         members = read_columns(job.table("crossing-members/0", 0, name))
@@ -83,7 +83,7 @@ def test_the_owner_is_the_tile_of_the_smallest_pixel(tmp_path: Path) -> None:
     runs.write_records(tmp_path, lattice, worlds.cut(truth, lattice, mode="pieces"))
     job = runs.job_for(tmp_path, tmp_path / "out", lattice, super_tile_tiles=1)
     resolve(job)
-    for name in ("s00000_00000", "s00000_00001"):
+    for name in ("00000000", "00000001"):
         assert read_columns(job.table("crossing/1", 0, name))["id"].tolist() == [4 * 20 + 10 + 1]
     assert not job.table("crossing/0", 0, "x").parent.exists()
 
@@ -97,7 +97,7 @@ def test_one_super_tile_of_both_tiles_settles_the_seam_itself(tmp_path: Path) ->
     describe_super(job, LEFT)
     assert read_columns(job.table("components", 0, "s00000_00000"), 0)["id"].tolist() == [INNER]
     assert read_columns(job.table("components", 0, "s00000_00000"), 1)["id"].tolist() == []
-    members = read_columns(job.table("crossing-members/0", 0, "s00000_00000"))
+    members = read_columns(job.table("crossing-members/0", 0, "00000000"))
     assert (members["id"].tolist(), members["tile"].tolist()) == ([SEAM, SEAM], [0, 1])
 
 
@@ -110,7 +110,7 @@ def test_regions_join_where_pixels_touch_over_the_seam(tmp_path: Path) -> None:
     for key in job.super_keys():
         describe_super(job, key)
     assert read_columns(job.table("components", 0, "s00000_00000"))["id"].tolist() == [INNER]
-    for name in ("s00000_00000", "s00000_00001"):
+    for name in ("00000000", "00000001"):
         assert read_columns(job.table("crossing/0", 0, name))["id"].tolist() == [SEAM]
 
 
