@@ -55,11 +55,12 @@ The same command on the same --out resumes: blocks that are committed are not do
 directory, which Ray deletes. What libraries print goes to run.log in --out.
 
 --out may be s3://bucket/prefix. Results then lie where the last table says, and `outputs` of run.json. They
-are opened in place, here with the store that comes with this project (s3fs does as well):
+are opened in place, here with the store that comes with this project (with s3fs, plain URLs do):
 
-  from obstore.fsspec import register; register("s3"); import geopandas, xarray
+  import geopandas, obstore.fsspec, obstore.store, xarray, zarr.storage; obstore.fsspec.register("s3")
   objects = geopandas.read_parquet("s3://bucket/prefix/snapshots/ID/instances")
-  rasters = xarray.open_zarr("s3://bucket/prefix/snapshots/ID/masks.zarr", chunks={})
+  shards = obstore.store.from_url("s3://bucket/prefix/snapshots/ID/masks.zarr")
+  rasters = xarray.open_zarr(zarr.storage.ObjectStore(shards, read_only=True), chunks={})
 
 Tiles that take too long, or that kill the process that works on them, are set aside with their reason, and
 their neighbours are done; so are the tiles of a host that does not answer. Where tile after tile fails for

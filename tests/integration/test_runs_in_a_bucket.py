@@ -133,7 +133,9 @@ def test_the_lines_of_the_help_open_what_the_last_table_names(
     results = row.split()[1]
     assert results.startswith(f"{bucket}/helped/snapshots/")
     lines = [line.strip() for line in load_job("segment_region").EXAMPLES.splitlines()]
-    shown = "\n".join(line for line in lines if line.startswith(("from obstore", "objects =", "rasters =")))
+    shown = "\n".join(
+        line for line in lines if line.startswith(("import geo", "objects", "shards", "rasters"))
+    )
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setitem(known._registry, "s3", None)  # forgotten after the test
     seen: dict[str, Any] = {}
