@@ -90,7 +90,7 @@ def publish_rows(job: MergeJob, query_index: int, merged: MergedColumns, *, name
     """
     if not len(merged):
         return RowCounts()
-    book = PromptBook(job.lattice, query_index, job.run_dir.block, job.fingerprint)
+    book = PromptBook(job.lattice, query_index, job.run_dir.block, job.keys)
     rows = instance_rows(
         merged, book, query_index=query_index, lattice=job.lattice, scenes=job.scenes, meta=job.meta
     )
