@@ -37,7 +37,7 @@ from pipeline.schema.tile_answers import (
 from pipeline.schema.tiling import BlockSpec, RunGrid, TileLattice, Window
 from pipeline.segment.segmenter import Embedding
 from pipeline.write.records.block_records import read_block_record
-from pipeline.write.records.record_keys import key_of
+from pipeline.write.records.record_keys import AlikeKeys, key_of
 from pipeline.write.run_dir import RunDir
 
 QUERIES = ("tanks", "lakes")
@@ -77,6 +77,7 @@ def make_context(
         scene_sources=(),
         run_dir=str(folder),
         fingerprint="f" * 64,
+        keys=AlikeKeys("f" * 64),
         model_ids={"prompter": "p", "segmenter": "s"},
     )
 
