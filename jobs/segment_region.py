@@ -40,6 +40,12 @@ EXAMPLES = """examples:
       --aoi aoi.geojson --source "/data/tiles/*.tif" --preset think2seg-3b --out /data/region \\
       --query "facilities that should be monitored for leaks" --query "fields ready for harvest"
 
+  # a region whose imagery arrives scene by scene: the first command has room for all of it on its grid
+  python jobs/segment_region.py --grid-area region.geojson --aoi part.geojson --source "/data/june/*.tif" \\
+      --query "storage tanks" --out out/region
+  python jobs/segment_region.py --update --aoi region.geojson --source "/data/june/*.tif" \\
+      --source "/data/july/*.tif" --query "storage tanks" --out out/region
+
   # known locations in, masks out: no language model is loaded, the masks are the preset's segmenter's
   python jobs/segment_region.py --source ortho.tif --whole-scene --prompts buildings.geojson \\
       --out out/buildings
@@ -62,6 +68,10 @@ are opened in place, here with the store that comes with this project (with s3fs
   shards = obstore.store.from_url("s3://bucket/prefix/snapshots/ID/masks.zarr")
   rasters = xarray.open_zarr(zarr.storage.ObjectStore(shards, read_only=True), chunks={})
 
+With --update the same --out goes on with a larger area, further scenes or other dates. Only the blocks that
+these touch are done again, objects elsewhere keep their ids, and readers see the earlier result until the new
+one is whole. The grid stays as it was: begin with --grid-area where the area or the imagery is going to grow.
+
 Tiles that take too long, or that kill the process that works on them, are set aside with their reason, and
 their neighbours are done; so are the tiles of a host that does not answer. Where tile after tile fails for
 one reason the run stops. [limits] in --config sets all of it, with these defaults of a preset: tile_s = 900
@@ -80,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     top = job_parser("segment_region.py", __doc__, EXAMPLES)
     _add_inputs(top)
     add_imagery_options(top)
+    _add_grid(top)
     _add_models(top)
     _add_result(top)
     _add_running(top)
@@ -109,6 +120,23 @@ def _add_inputs(top: argparse.ArgumentParser) -> None:
         "--queries-from", metavar="FILE", help='JSON list of {"query": ...}, as written by jobs/make_world.py'
     )
     what.add_argument("--first", type=int, metavar="N", help="of --queries-from, only the first N")
+
+
+def _add_grid(top: argparse.ArgumentParser) -> None:
+    grid = top.add_argument_group("run grid").add_mutually_exclusive_group()
+    grid.add_argument(
+        "--grid-area",
+        metavar="FILE",
+        help="lay the grid of a new run over this region, read like --aoi, so that --update has room for a "
+        "larger area and for further scenes; the area of interest chooses tiles in it. Default: as far as "
+        "scenes show the area of interest",
+    )
+    grid.add_argument(
+        "--grid-of",
+        metavar="RUN",
+        help="take over the grid of another run (its --out), so that e.g. another date has the same tiles, "
+        "pixels and ids; tile sizes must be the same",
+    )
 
 
 def _add_models(top: argparse.ArgumentParser) -> None:
@@ -180,6 +208,13 @@ def _add_running(top: argparse.ArgumentParser) -> None:
         "submitted job half of what `ray job stop` waits)",
     )
     running.add_argument("--retry-failed", action="store_true", help="do blocks with failed tiles again")
+    running.add_argument(
+        "--update",
+        action="store_true",
+        help="go on with the run in --out although the area, the scenes or their dates have changed: only "
+        "blocks that they touch are done again, on the grid that the run has, and ids elsewhere stay. "
+        "Without a run in --out it begins one",
+    )
     running.add_argument(
         "--max-failed-share",
         type=float,
@@ -272,6 +307,13 @@ def _failed_share(share: float) -> float:
     return share
 
 
+def _update(args: argparse.Namespace) -> bool:
+    """Whether the run in --out is to go on with another area or other scenes. Raises InputError."""
+    if args.update and args.new_run:
+        raise InputError("--update goes on with a run that --new-run deletes", remedy="drop one of them")
+    return bool(args.update)
+
+
 def _absolute(path: str) -> str:
     """A local path as workers find it, whose working directory is another one; URLs as they are."""
     return path if "://" in path else str(Path(path).absolute())
@@ -308,7 +350,11 @@ def request_of(args: argparse.Namespace) -> Any:
         ),
         source=source_options(args),
         grid=cfg.GridChoice(
-            crs=args.crs, resolution=args.resolution, gsd_m=cfg.check_gsd(args.gsd, args.resolution)
+            crs=args.crs,
+            resolution=args.resolution,
+            gsd_m=cfg.check_gsd(args.gsd, args.resolution),
+            area=args.grid_area,
+            of_run=args.grid_of,
         ),
         preset_name=args.preset,
         preset=cfg.build_preset(tables),
@@ -324,6 +370,7 @@ def request_of(args: argparse.Namespace) -> Any:
         dry_run=args.dry_run,
         retry_failed=args.retry_failed,
         new_run=args.new_run,
+        update=_update(args),
         max_failed_share=_failed_share(args.max_failed_share),
     )
 

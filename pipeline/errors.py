@@ -93,6 +93,15 @@ class MissingRecordError(RecordError):
     """There is no block record."""
 
 
+class OtherInputsError(RecordError):
+    """A block record is whole, and was made for other inputs."""
+
+    def __init__(self, message: str, *, inputs: str = "") -> None:
+        super().__init__(message)
+        self.inputs = inputs
+        """What it says it was made for. Empty: nothing."""
+
+
 class DiskFullError(TerraqueryError):
     """There was no room for what had to be written. What was committed before is kept."""
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.schema.tile_answers import BlockRecord, Fragment, Reason, TileRecord, TileStatus
 from pipeline.schema.tiling import RunGrid, TileLattice, TileSpec, block_id
+from pipeline.write.plan_table import write_plan
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
@@ -40,6 +41,7 @@ def run_info(mode: str) -> RunInfo:
 def write_records(folder: Path, answer: Callable[[TileSpec, int], dict[str, Any]]) -> RunDir:
     """Write both blocks. `answer`: (tile, query index) -> what differs from an empty answer."""
     run_dir = RunDir(folder)
+    write_plan(run_dir.plan, LATTICE, np.ones((LATTICE.n_tile_rows, LATTICE.n_tile_cols), dtype=np.bool_))
     for block_col in range(2):
         tiles = tuple(LATTICE.tiles_of_block(0, block_col))
         records = tuple(

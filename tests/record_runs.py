@@ -24,6 +24,7 @@ from pipeline.schema.tiling import TileLattice, block_id
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.write.instances import InstanceMeta
 from pipeline.write.records.block_records import write_block_record
+from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.run_dir import RunDir
 
 FINGERPRINT = "ab" * 32
@@ -80,7 +81,7 @@ def job_for(folder: Path, out: Path, lattice: TileLattice, **changes: Any) -> Me
     job = MergeJob(
         records_dir=str(RunDir(folder).blocks),
         out_dir=str(out),
-        fingerprint=FINGERPRINT,
+        keys=AlikeKeys(FINGERPRINT),
         lattice=lattice,
         inside=np.ones((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.bool_),
         aoi_grid=None,

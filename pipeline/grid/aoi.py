@@ -83,8 +83,9 @@ def aoi_from_bbox(west: float, south: float, east: float, north: float) -> Aoi:
     return Aoi(geometry=cut_at_180(shapely.box(west, south, west + width, north)), source=f"bbox {came}")
 
 
-def read_aoi(path: str | Path) -> Aoi:
+def read_aoi(path: str | Path, *, what: str = "The AOI") -> Aoi:
     """Read the area of interest from a file, in the CRS that it declares: all its polygons together.
+    `what`: how messages name it.
 
     Raises InputError when the file is missing, unreadable, empty, or holds anything but sound polygons with
     an area.
@@ -92,30 +93,32 @@ def read_aoi(path: str | Path) -> Aoi:
     path = Path(path)
     if not path.is_file():
         raise InputError(
-            "The AOI must be an existing file",
+            f"{what} must be an existing file",
             came=str(path),
             remedy="give a GeoJSON, GeoParquet, GeoPackage or KML file, or --bbox W S E N",
         )
     if path.suffix.lower() not in GEOJSON_SUFFIXES | PARQUET_SUFFIXES | _OTHER_SUFFIXES:
         raise InputError(
-            "The AOI must be GeoJSON (.geojson, .json), GeoParquet (.parquet), GeoPackage (.gpkg) or "
+            f"{what} must be GeoJSON (.geojson, .json), GeoParquet (.parquet), GeoPackage (.gpkg) or "
             "KML (.kml)",
             came=str(path),
             remedy="convert it, e.g. `ogr2ogr aoi.geojson " + path.name + "`",
         )
-    features = read_features(path, what="The AOI", kinds=POLYGONS)
+    features = read_features(path, what=what, kinds=POLYGONS)
     crs = features.crs
     if crs is None and path.suffix.lower() not in PARQUET_SUFFIXES:
         raise InputError(
-            f"The AOI {path} must declare its CRS",
+            f"{what} {path} must declare its CRS",
             came="a layer without CRS",
             remedy="set the layer's CRS and save it again",
         )
-    area = _area(features)
-    return Aoi(geometry=_to_lonlat(area, crs or CRS.from_user_input(LONLAT_CRS), str(path)), source=str(path))
+    area = _area(features, what)
+    return Aoi(
+        geometry=_to_lonlat(area, crs or CRS.from_user_input(LONLAT_CRS), str(path), what), source=str(path)
+    )
 
 
-def _area(features: Features) -> BaseGeometry:
+def _area(features: Features, what: str) -> BaseGeometry:
     """Join all polygons of a file into one valid (Multi)Polygon. Raises InputError with the first fault."""
     parts: list[BaseGeometry] = []
     for place, geometry in zip(features.places, features.geometries, strict=True):
@@ -123,63 +126,63 @@ def _area(features: Features) -> BaseGeometry:
             parts += sound_parts(geometry)
         except UnsoundGeometryError as error:
             raise InputError(
-                f"The AOI {features.path} must be valid",
+                f"{what} {features.path} must be valid",
                 came=f"{error} in geometry {place}",
                 remedy="repair it there, e.g. with QGIS `Fix geometries`",
             ) from error
     merged = shapely.union_all(parts)
     if merged.area <= 0:
         raise InputError(
-            f"The AOI {features.path} must cover an area",
+            f"{what} {features.path} must cover an area",
             came="zero area",
             remedy="draw the area you want to search",
         )
     return merged
 
 
-def _to_lonlat(area: BaseGeometry, crs: CRS, name: str) -> BaseGeometry:
+def _to_lonlat(area: BaseGeometry, crs: CRS, name: str, what: str) -> BaseGeometry:
     """Move the area to lon/lat, cut at the antimeridian. Raises InputError."""
     if crs.is_geographic:
-        _require_degrees(area, crs, name)
+        _require_degrees(area, crs, name, what)
     west, south, east, north = area.bounds
     dense = area.segmentize(max(east - west, north - south) / _DENSIFY_STEPS)
     try:
         lonlat = to_lonlat(dense, crs.to_wkt())
     except Exception as error:
         raise InputError(
-            f"The AOI {name} must lie where its CRS is defined",
+            f"{what} {name} must lie where its CRS is defined",
             came=f"{crs.name}: {error}",
             remedy="write the AOI in lon/lat (EPSG:4326)",
         ) from error
     if lonlat.is_empty or lonlat.area <= 0:
         raise InputError(
-            f"The AOI {name} must cover an area on Earth",
+            f"{what} {name} must cover an area on Earth",
             came=f"{crs.name}: nothing of it lies between the poles",
             remedy="write the AOI in lon/lat (EPSG:4326)",
         )
     return lonlat
 
 
-def _require_degrees(area: BaseGeometry, crs: CRS, name: str) -> None:
+def _require_degrees(area: BaseGeometry, crs: CRS, name: str, what: str) -> None:
     """Check that coordinates can be longitude and latitude. Raises InputError."""
     degree = math.radians(1.0) / crs.axis_info[0].unit_conversion_factor
     west, south, east, north = (value / degree for value in area.bounds)
     came = f"x from {west:g} to {east:g}, y from {south:g} to {north:g}"
     if max(abs(west), abs(east)) > MAX_LONGITUDE or max(abs(south), abs(north)) > 90:
         raise InputError(
-            f"The AOI {name} must be in degrees: longitude -180..180, latitude -90..90",
+            f"{what} {name} must be in degrees: longitude -180..180, latitude -90..90",
             came=came,
             remedy="reproject it to EPSG:4326, declare its CRS, or put longitude before latitude",
         )
     if east - west > 360:
         raise InputError(
-            f"The AOI {name} must be at most 360 degrees wide", came=came, remedy="cut it at the antimeridian"
+            f"{what} {name} must be at most 360 degrees wide", came=came, remedy="cut it at the antimeridian"
         )
     for ring in shapely.get_rings(shapely.get_parts(area)):
         steps = np.abs(np.diff(shapely.get_coordinates(ring)[:, 0])) / degree
         if ((steps > 180) & (steps < 360)).any():
             raise InputError(
-                f"The AOI {name} must not have an edge longer than 180 degrees of longitude",
+                f"{what} {name} must not have an edge longer than 180 degrees of longitude",
                 came=came,
                 remedy="cut it at the antimeridian (RFC 7946, 3.1.9), count longitudes on past 180, or give "
                 "--bbox with W > E",

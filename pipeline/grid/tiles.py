@@ -2,7 +2,8 @@
 
 1. `relevant_scenes` drops scenes that miss the AOI, before they can influence the grid.
 2. `lattice.choose_lattice` chooses grid and mode.
-3. `aoi_on_grid` moves the AOI to the run's CRS, and the grid is cut to it in whole pixels.
+3. `aoi_on_grid` moves the AOI to the run's CRS, and the grid is cut to it in whole pixels, unless it is given
+   (`kept_grid`).
 4. `cores_meeting` tests the cores of tiles. One is inside when it shares more than a sliver with the AOI
    and touches a scene.
 5. `with_halo_scenes` adds scenes beyond the AOI that fill what these tiles see around it.
@@ -35,6 +36,7 @@ from pipeline.geo.pixel_rules import check_tiling
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.gsd import resolution_of_gsd
 from pipeline.grid.halo_scenes import seen_ground, with_halo_scenes
+from pipeline.grid.kept_grid import KeptGrid, laid_over, require_on_grid
 from pipeline.grid.lattice import (
     Mode,
     OffsetRC,
@@ -44,6 +46,7 @@ from pipeline.grid.lattice import (
     crop,
     outer_window,
     place_on,
+    same_crs,
 )
 from pipeline.grid.neighbourhood import neighbourhood
 from pipeline.grid.scene_bounds import lonlat_boxes, meeting, scene_bounds_lonlat
@@ -76,16 +79,6 @@ class GridOptions:
 
     def __post_init__(self) -> None:
         check_tiling(self.tile_px, self.halo_px, self.block_tiles)
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeptGrid:
-    """What a plan takes over from an earlier one of the same run."""
-
-    grid: RunGrid | None = None
-    """None: the scenes say."""
-    scene_ids: frozenset[str] = frozenset()
-    """Scenes that stay in the plan even if no tile needs them: their place was a guess in the earlier one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,7 +153,7 @@ def plan_tiles(
     """Plan a run over `scenes` (at least one) inside `aoi`. Without one, the scenes are looked at whole.
 
     `halo_ids`: scene_ids of scenes that are known to show nothing of the AOI, whatever their corners say.
-    `kept`: the grid of an earlier plan of the same area, to go on with.
+    `kept`: the grid of an earlier plan, to go on with, or the region of a new one.
 
     Raises InputError when the AOI touches no scene, when the scenes cannot share a grid, and when there would
     be more than MAX_TILES tiles.
@@ -172,10 +165,15 @@ def plan_tiles(
         placement = place_on(kept.grid, near)
     else:
         placement = choose_lattice(near, options.crs, _resolution(near, aoi, options))
+        placement = placement if kept.area is None else laid_over(placement, kept.area)
     geometry = None
     if aoi is not None:
         geometry = aoi_on_grid(aoi, near, placement.grid)
-        placement = placement if kept.grid is not None else _cropped_to_aoi(placement, geometry, aoi)
+        if kept.grid is None and kept.area is None:
+            placement = _cropped_to_aoi(placement, geometry, aoi)
+    area_px = None if geometry is None else _to_pixels(geometry, placement.grid)
+    if kept.is_binding:
+        require_on_grid(placement, area_px, kept.guessed)
     lattice = TileLattice(
         grid=placement.grid, tile_px=options.tile_px, halo_px=options.halo_px, block_tiles=options.block_tiles
     )
@@ -186,8 +184,8 @@ def plan_tiles(
             remedy="check --resolution (in units of the CRS), or cut the AOI into parts",
         )
     inside = cores_meeting(placement.outlines, lattice)
-    if geometry is not None:
-        inside &= cores_meeting([_to_pixels(geometry, placement.grid)], lattice)
+    if area_px is not None:
+        inside &= cores_meeting([area_px], lattice)
     if not inside.any():
         assert aoi is not None, "a whole scene meets its own grid"
         raise _no_overlap(aoi, scenes)
@@ -195,7 +193,7 @@ def plan_tiles(
     if aoi is not None and len(near) < len(scenes):
         ground = seen_ground(lattice, inside)
         placement, only_in_halos = with_halo_scenes(
-            placement, numbers, scenes, ground=ground, any_crs=options.crs is not None
+            placement, numbers, scenes, ground=ground, any_crs=_warps(near, placement.grid, options)
         )
     windows = window_array(placement.offsets, placement.outlines, placement.grid)
     warped = [
@@ -216,6 +214,11 @@ def plan_tiles(
         offsets=tuple(placement.offsets[index] for index in needed),
         outlines=tuple(placement.outlines[index] for index in needed),
     )
+
+
+def _warps(scenes: Sequence[Scene], grid: RunGrid, options: GridOptions) -> bool:
+    """Whether scenes of other CRSs than the grid's are warped: where one is asked for, or was given."""
+    return options.crs is not None or any(not same_crs(scene.crs_wkt, grid.crs_wkt) for scene in scenes)
 
 
 def _resolution(scenes: Sequence[Scene], aoi: Aoi | None, options: GridOptions) -> float | None:

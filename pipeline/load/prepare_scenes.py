@@ -115,6 +115,7 @@ class SceneSource:
         return {
             "scene_id": self.scene.scene_id,
             "offset_rc": None if self.offset_rc is None else list(self.offset_rc),
+            "window": [self.window.row0, self.window.col0, self.window.row1, self.window.col1],
             "rgb_bands": list(self.scene.rgb_bands),
             "bands": self.scene.bands,
             "stretch": self.stretch.to_dict(),

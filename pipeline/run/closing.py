@@ -30,6 +30,7 @@ from pipeline.schema.tiling import BlockSpec, Window
 from pipeline.write.coverage import Conservation
 from pipeline.write.instances import part_file
 from pipeline.write.manifest import write_manifest
+from pipeline.write.records.record_keys import RecordKeys
 from pipeline.write.report.report import ReportInputs, write_report
 from pipeline.write.report.report_sections import OVERVIEW_PX
 from pipeline.write.run_dir import RunDir
@@ -58,8 +59,8 @@ class MergedRun:
     """What was written of masks.zarr."""
     info: RunInfo
     """run.json as it will be, but for the notes of the closing."""
-    record_fingerprint: str
-    """Fingerprint of the block records: the run's own, or that of the run that was merged again."""
+    keys: RecordKeys
+    """Of the block records."""
     conservation: Conservation
     inside: NDArray[np.bool_]
     """(n_tile_rows, n_tile_cols) tiles that were looked at."""
@@ -133,11 +134,11 @@ def kept_notes(run_dir: RunDir) -> list[str]:
 def _report(run: MergedRun, imagery: Imagery | None, notes: Notes) -> StorePath:
     """Write the report. Without imagery, objects are drawn on plain paper."""
     grid = run.info.lattice.grid
-    # the report looks up what was said of a tile in the block records
-    seen = replace(run.info, fingerprint=run.record_fingerprint)
     if imagery is None:
-        info = replace(seen, notes=tuple(notes.texts))
-        return write_report(run.run_dir, ReportInputs(info=info, conservation=run.conservation))
+        info = replace(run.info, notes=tuple(notes.texts))
+        return write_report(
+            run.run_dir, ReportInputs(info=info, keys=run.keys, conservation=run.conservation)
+        )
     overview = notes.attempt(
         "the overview", lambda: read_overview(imagery.sources, grid, side_px=OVERVIEW_PX)
     )
@@ -147,7 +148,8 @@ def _report(run: MergedRun, imagery: Imagery | None, notes: Notes) -> StorePath:
             return reader.read(BlockSpec(block_row=0, block_col=0, core=window, read=window, tiles=())).rgb
 
         inputs = ReportInputs(
-            info=replace(seen, notes=tuple(notes.texts)),
+            info=replace(run.info, notes=tuple(notes.texts)),
+            keys=run.keys,
             conservation=run.conservation,
             overview_rgb=overview,
             read_rgb=read_rgb,

@@ -109,19 +109,33 @@ class AreaOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class GridChoice:
-    """What the user says of the run grid. Both None: the lattice that the scenes share, or a new one."""
+    """What the user says of the run grid. All None: the lattice that the scenes share, or a new one."""
 
     crs: str | None = None
     resolution: float | None = None
     gsd_m: float | None = None
     """Side of a pixel on the ground, in metres, in place of `resolution`."""
+    area: str | None = None
+    """File of the region that the grid covers. None: as far as scenes show the AOI."""
+    of_run: str | None = None
+    """Run whose grid is taken over."""
+
+    def __post_init__(self) -> None:
+        sizes = {"--crs": self.crs, "--resolution": self.resolution, "--gsd": self.gsd_m}
+        others = [name for name, value in {**sizes, "--grid-area": self.area}.items() if value is not None]
+        if self.of_run is not None and others:
+            raise InputError(
+                "--grid-of takes over a grid as it is",
+                came=f"--grid-of {self.of_run} and {others[0]}",
+                remedy=f"leave out {others[0]} or --grid-of",
+            )
 
     def parameters(self) -> dict[str, Any]:
-        """The choice as it enters a run's fingerprint."""
-        asked = asdict(self)
-        if self.gsd_m is None:
-            del asked["gsd_m"]
-        return asked
+        """The choice as it enters a run's fingerprint. The grid itself enters it in place of `area` and
+        `of_run`.
+        """
+        asked = {"crs": self.crs, "resolution": self.resolution}
+        return asked if self.gsd_m is None else {**asked, "gsd_m": self.gsd_m}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,7 +112,8 @@ def run_together(
         with quiet_screen(log, say) as screen:
             work = []
             for name, plan, context in zip(names, plans, contexts, strict=True):
-                left = todo(context, retry_failed=plan.request.retry_failed)
+                request = plan.request
+                left = todo(context, retry_failed=request.retry_failed, update=request.update)
                 for note in left.notes:
                     screen.say(f"note: {name}{note}")
                 work.append((replace(context, redone=left.redone), left))
@@ -149,7 +150,7 @@ def _published(
         run_dir=published.run_dir,
         shards=published.shards,
         info=closing_entry(claimed.info, published, timings),
-        record_fingerprint=context.fingerprint,
+        keys=context.keys,
         conservation=published.conservation,
         inside=context.plan.inside,
         imagery=lambda: Imagery(sources=context.scene_sources, load=context.config.load),
@@ -184,7 +185,7 @@ def restitch_region(request: RestitchRequest, *, say: Say = print) -> int:
                 run_dir=published.run_dir,
                 shards=published.shards,
                 info=closing_entry(begun, published, timings),
-                record_fingerprint=plan.job.fingerprint,
+                keys=plan.job.keys,
                 conservation=published.conservation,
                 inside=plan.job.inside,
                 imagery=lambda: imagery_of(plan),

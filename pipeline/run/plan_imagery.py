@@ -27,11 +27,13 @@ from pipeline.grid.find_scenes import (
     with_headers,
 )
 from pipeline.grid.halo_items import with_halo_items
+from pipeline.grid.kept_grid import KeptGrid
 from pipeline.grid.lattice import same_crs
 from pipeline.grid.scene_bounds import lonlat_boxes, scene_bounds_lonlat
-from pipeline.grid.tiles import GridOptions, KeptGrid, Plan, plan_tiles, relevant_scenes
+from pipeline.grid.tiles import GridOptions, Plan, plan_tiles, relevant_scenes
 from pipeline.run.config import RunConfig
 from pipeline.run.earlier_start import EarlierStart
+from pipeline.run.given_grid import given_grid
 from pipeline.run.progress_line import ProgressLine
 from pipeline.schema.imagery import Scene
 from pipeline.write.scene_table import SceneRow
@@ -120,12 +122,12 @@ def search_imagery(config: RunConfig, aoi: Aoi | None) -> FoundImagery:
 
 
 def plan_found(
-    config: RunConfig, imagery: FoundImagery, earlier: EarlierStart | None = None
+    config: RunConfig, imagery: FoundImagery, earlier: EarlierStart | None = None, *, update: bool = False
 ) -> PlannedImagery:
     """Plan the tiles over scenes that were found, and open the headers that the plan needs.
 
     `earlier`: an earlier start of the run, whose grid is kept where some scene cannot be read now or could
-    not then. Raises InputError and SourceError.
+    not then, and with `update` always. Raises InputError and SourceError.
     """
     tiles = config.tiles
     options = GridOptions(
@@ -136,18 +138,22 @@ def plan_found(
         resolution=config.grid.resolution,
         gsd_m=config.grid.gsd_m,
     )
-    plan = plan_tiles(imagery.aoi, imagery.scenes, options)
+    kept = given_grid(config, earlier if update else None)
+    guess = replace(kept, guessed=frozenset(imagery.found.unread))
+    plan = plan_tiles(imagery.aoi, imagery.scenes, options, kept=guess)
     imagery = imagery.with_halos(plan)
     found = imagery.found
     if found.halo_ids:
-        plan = plan_tiles(imagery.aoi, imagery.scenes, options, halo_ids=found.halo_ids)
+        plan = plan_tiles(imagery.aoi, imagery.scenes, options, halo_ids=found.halo_ids, kept=guess)
     scenes = settle_scenes(found, plan.scenes, on_opened=_opened())
-    kept = KeptGrid()
+    goes_on = False
     if earlier is not None:
         scenes = earlier.with_places(scenes)
-        grid = earlier.grid_for(scenes, _asked_ground(config, imagery.aoi))
-        kept = KeptGrid(grid=grid, scene_ids=earlier.unread if grid is not None else frozenset())
-    if found.unread or kept.grid is not None:
+        grid = kept.grid or earlier.grid_for(scenes, _asked_ground(config, imagery.aoi))
+        goes_on = grid is not None
+        if grid is not None:
+            kept = KeptGrid(grid=grid, scene_ids=earlier.unread, binding=kept.binding)
+    if found.unread or goes_on:
         plan = plan_tiles(imagery.aoi, scenes, options, halo_ids=found.halo_ids, kept=kept)
     return PlannedImagery(
         plan=plan,

@@ -35,6 +35,7 @@ from pipeline.prompt.build_prompter import (
 )
 from pipeline.prompt.profile import load_profile
 from pipeline.prompt.prompter_checkpoint import resolve_model
+from pipeline.run.block_inputs import inputs_of_plan, shared_fingerprint
 from pipeline.run.choose_runner import ChosenRunner, choose_runner
 from pipeline.run.config import (
     Preset,
@@ -71,6 +72,8 @@ class RunRequest:
     dry_run: bool = False
     retry_failed: bool = False
     new_run: bool = False
+    update: bool = False
+    """Go on with the run that is there, although its area or its scenes have changed."""
     max_failed_share: float = 0.0
     """Share of the planned tiles that may fail in a run that counts as done."""
 
@@ -118,7 +121,7 @@ def plan_run(request: RunRequest, found: FoundImagery) -> PlannedRun:
     aoi = found.aoi
     run_dir = RunDir(request.out)
     earlier = None if request.new_run else earlier_start(run_dir)
-    imagery = plan_found(config, found, earlier)
+    imagery = plan_found(config, found, earlier, update=request.update)
     plan = imagery.plan
     require_areas(
         config.min_area_m2,
@@ -253,10 +256,12 @@ def claim(planned: PlannedRun, *, say: Callable[[str], None] | None = None) -> C
     plan = planned.plan
     run_dir = RunDir(request.out)
     sources = _scene_sources(planned, run_dir)
-    run_dir.claim(planned.parameters, new_run=request.new_run, say=say)
+    run_dir.claim(planned.parameters, new_run=request.new_run, update=request.update, say=say)
     earlier = None if request.new_run else earlier_start(run_dir)
     require_same_pins(run_dir, earlier, plan.scenes)
-    info = begin(run_dir, start_info(planned, sources, earlier), new_run=request.new_run)
+    info = begin(
+        run_dir, start_info(planned, sources, earlier), new_run=request.new_run, update=request.update
+    )
     if request.new_run:
         run_dir.clear()
     context = RunContext(
@@ -265,6 +270,7 @@ def claim(planned: PlannedRun, *, say: Callable[[str], None] | None = None) -> C
         scene_sources=sources,
         run_dir=str(run_dir.path),
         fingerprint=planned.fingerprint,
+        keys=inputs_of_plan(planned.parameters, plan),
         model_ids=model_ids(planned.parameters, request.config),
     )
     _write_plan(run_dir, planned)
@@ -277,11 +283,17 @@ def rehearse(planned: PlannedRun) -> str:
 
     Nothing is deleted. A run that is there keeps its run.json, so another plan can follow on the same --out.
     """
-    run_dir = RunDir(planned.request.out)
+    request = planned.request
+    run_dir = RunDir(request.out)
     imagery = imagery_text([source.to_dict() for source in _scene_sources(planned, run_dir)])
     told = f"{imagery}\ndry run: no model was loaded"
     if run_dir.run_json.exists():
-        after = "would be deleted (--new-run)" if planned.request.new_run else "would be resumed"
+        claim = run_dir.check(planned.parameters, new_run=request.new_run, update=request.update)
+        after = {
+            "new": "would be deleted (--new-run)",
+            "resume": "would be resumed",
+            "update": "would go on with this area and these scenes (--update)",
+        }[claim]
         return f"{told} and nothing was written; the run in {run_dir.path} {after}"
     with writing_to(run_dir.path):
         _write_plan(run_dir, planned)
@@ -302,7 +314,7 @@ def _scene_sources(planned: PlannedRun, run_dir: RunDir) -> tuple[SceneSource, .
     """
     request = planned.request
     plan = planned.plan
-    run_dir.check(planned.parameters, new_run=request.new_run)
+    run_dir.check(planned.parameters, new_run=request.new_run, update=request.update)
     return prepare_scenes(
         plan.scenes,
         request.config.load,
@@ -342,6 +354,7 @@ def start_info(
         queries=request.config.queries,
         lattice=planned.plan.lattice,
         scenes=scenes,
+        records_share=shared_fingerprint(planned.parameters),
         pins={**pins_of(scenes), **(earlier.pins if earlier else {})},
         unread=tuple(sorted(unread | (earlier.unread if earlier else frozenset()))),
         halo_scenes=tuple(

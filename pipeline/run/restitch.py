@@ -22,6 +22,7 @@ from pipeline.files.store.store_path import store_path
 from pipeline.geo.planet import require_proj
 from pipeline.load.prepare_scenes import prepare_scenes
 from pipeline.options import parse_table
+from pipeline.run.block_inputs import keys_of_run
 from pipeline.run.choose_runner import ChosenRunner, choose_runner
 from pipeline.run.closing import Imagery
 from pipeline.run.config import MergeMode, RunnerChoice, check_min_area, require_areas
@@ -33,6 +34,7 @@ from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
 from pipeline.write.instances import InstanceMeta
 from pipeline.write.plan_table import planned_blocks, read_inside
 from pipeline.write.records.done_records import done_blocks
+from pipeline.write.records.record_keys import RecordKeys
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import begin
 from pipeline.write.run_json import RunInfo, collect_versions, read_run_json
@@ -103,7 +105,8 @@ def plan_restitch(request: RestitchRequest) -> RestitchPlan:
             came=f"changed parameters and {'no --out' if request.out is None else 'the run itself as --out'}",
             remedy="add --out DIR",
         )
-    require_records(source, info, inside)
+    keys = keys_of_run(info, inside)
+    require_records(source, info, inside, keys)
     if not in_place:
         parameters["merged_from"] = info.fingerprint
     written = info if in_place else _written_info(info, parameters, source)
@@ -116,7 +119,7 @@ def plan_restitch(request: RestitchRequest) -> RestitchPlan:
     job = MergeJob(
         records_dir=str(source.blocks),
         out_dir=str(out),
-        fingerprint=info.fingerprint,
+        keys=keys,
         lattice=info.lattice,
         inside=inside,
         aoi_grid=shapely.from_wkb(bytes.fromhex(info.aoi_wkb)) if info.aoi_wkb else None,
@@ -157,12 +160,12 @@ def changed_parameters(request: RestitchRequest, info: RunInfo) -> tuple[StitchO
     return stitch, parameters
 
 
-def require_records(source: RunDir, info: RunInfo, inside: NDArray[np.bool_]) -> None:
+def require_records(source: RunDir, info: RunInfo, inside: NDArray[np.bool_], keys: RecordKeys) -> None:
     """Check that every planned block has a whole record of this run. Raises InputError, which names those
     that have not.
     """
     planned = [block_id(*block) for block in planned_blocks(info.lattice, inside)]
-    found = done_blocks(source, info.fingerprint, planned)
+    found = done_blocks(source, keys, planned)
     missing = [
         block_id for block_id in planned if block_id not in found.done and block_id not in found.unusable
     ]

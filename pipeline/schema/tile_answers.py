@@ -169,12 +169,14 @@ class BlockRecord:
 
     block_id: str
     fingerprint: str
-    """The run's fingerprint; a record with another one is foreign."""
+    """Of the block's inputs (`record_keys.BlockKey`); a record with another one does not count."""
     tiles: tuple[TileRecord, ...]
     valid: Mapping[str, NDArray[np.bool_]]
     """tile_id -> (h, w) validity over tile.core; all tiles of the record have an entry."""
     scenes: Mapping[str, ScenePixels] = field(default_factory=dict)
     """tile_id -> which scene gave each valid pixel of tile.core; tiles of unknown scenes have no entry."""
+    inputs: str = ""
+    """What the fingerprint is of, as JSON. Empty: not known."""
     n_embeddings: int = 0
     """Image encodings spent on this block."""
     elapsed_s: float = 0.0

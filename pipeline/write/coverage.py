@@ -27,6 +27,7 @@ from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
 from pipeline.write.ground_area import geodesic_area_m2
 from pipeline.write.plan_table import core_edges, core_polygons, planned_blocks
 from pipeline.write.records.block_records import BlockCounts, TileCounts, read_counts
+from pipeline.write.records.record_keys import BlockKey, RecordKeys, key_of
 from pipeline.write.records.record_source import NOT_LOOKED_AT
 from pipeline.write.run_dir import RunDir
 
@@ -152,7 +153,7 @@ def write_coverage(
     lattice: TileLattice,
     inside: NDArray[np.bool_],
     *,
-    fingerprint: str,
+    keys: RecordKeys,
     queries: Sequence[str],
     more: Sequence[pa.Field] = (),
     scene_ids: Sequence[str] = (),
@@ -168,8 +169,10 @@ def write_coverage(
 
     def tables() -> Iterator[pa.Table]:
         for block in planned_blocks(lattice, inside):
+            name = block_id(*block)
             try:
-                yield ledger.table(read_counts(run_dir.block(block_id(*block)), fingerprint))
+                key = key_of(keys, name)
+                yield ledger.table(read_counts(run_dir.block(name), key.fingerprint), key)
             except MissingRecordError:
                 continue  # the ledger says so
         yield from ledger.outside()
@@ -211,7 +214,7 @@ class _Ledger:
         self._searched_px = np.zeros(len(queries), dtype=np.int64)
         self._searched_km2 = np.zeros(len(queries), dtype=np.float64)
 
-    def table(self, block: BlockCounts) -> pa.Table:
+    def table(self, block: BlockCounts, key: BlockKey) -> pa.Table:
         """Make the rows of one block, in the order of its record.
 
         Tiles that are unplanned or come twice are noted and left out.
@@ -231,7 +234,7 @@ class _Ledger:
         self._searched_px += judged.reshape(-1, n).sum(axis=0)
         self._searched_km2 += searched_km2.reshape(-1, n).sum(axis=0)
         if self._scene_ids:
-            numbers = [tile[0].scene_numbers for tile in tiles for _ in tile]
+            numbers = [key.run_numbers(tile[0].scene_numbers) for tile in tiles for _ in tile]
             for entry, own in zip(entries, numbers, strict=True):
                 entry["scene_ids"] = [self._scene_ids[number] for number in own]
         columns = pa.Table.from_pylist(entries, schema=self._schema)

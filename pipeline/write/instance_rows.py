@@ -28,6 +28,7 @@ from pipeline.write.georeference import Geometries, to_crs_coordinates
 from pipeline.write.instances import InstanceMeta, timestamp_of
 from pipeline.write.records.block_records import REMEDY, read_columns
 from pipeline.write.records.record_columns import POINT
+from pipeline.write.records.record_keys import RecordKeys, key_of
 
 _BOOK_BLOCKS = 16
 """Block records whose prompts are kept: neighbouring objects share them."""
@@ -75,13 +76,13 @@ class PromptBook:
         lattice: TileLattice,
         query_index: int,
         record_path: Callable[[str], StorePath],
-        fingerprint: str,
+        keys: RecordKeys,
     ) -> None:
         """`record_path` gives the file of a block_id."""
         self._lattice = lattice
         self._query = query_index
         self._path = record_path
-        self._fingerprint = fingerprint
+        self._keys = keys
         self._held: OrderedDict[int, pa.Table] = OrderedDict()
 
     def look_up(self, tile: NDArray[np.int64], prompt: NDArray[np.int64]) -> pa.Table:
@@ -154,7 +155,8 @@ class PromptBook:
             "features",
             "verified",
         ]
-        table = read_columns(self._record_path(number), self._fingerprint, columns=columns)
+        path = self._record_path(number)
+        table = read_columns(path, key_of(self._keys, path.stem).fingerprint, columns=columns)
         table = table.filter(pc.field("query_index") == self._query)
         tile = (
             table["tile_row"].to_numpy().astype(np.int64) * self._lattice.n_tile_cols

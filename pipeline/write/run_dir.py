@@ -29,10 +29,11 @@ from pipeline.files.atomic_file import remove_leftovers
 from pipeline.files.fingerprint import describe_difference, diff_parameters, fingerprint
 from pipeline.files.output_folder import require_folder, writing_to
 from pipeline.files.store.store_path import Place, StorePath, store_path
+from pipeline.write.changing_parameters import could_update, is_update
 from pipeline.write.run_lock import LOCK_NAME, guard_of, take
 from pipeline.write.zoned.zoned_json import read_any_run
 
-Claim = Literal["new", "resume"]
+Claim = Literal["new", "resume", "update"]
 
 _PLAN_NAMES = ("plan.parquet", "scenes.parquet")
 """What a dry run leaves."""
@@ -165,10 +166,13 @@ class RunDir:
         """Path of one block record; the same block always has the same name."""
         return self.blocks / f"{block_id}.parquet"
 
-    def check(self, parameters: Mapping[str, object], *, new_run: bool = False) -> Claim:
-        """Say whether a run with these parameters would be new here or a resume; writes nothing.
+    def check(
+        self, parameters: Mapping[str, object], *, new_run: bool = False, update: bool = False
+    ) -> Claim:
+        """Say whether a run with these parameters would be new here, a resume or an update; writes nothing.
 
-        `new_run`: the run takes the place of any other, in any directory with a run.json.
+        `new_run`: the run takes the place of any other, in any directory with a run.json. `update`: it goes
+        on with a run that had another area or other scenes (`changing_parameters.is_update`).
         Raises RunMismatchError (keys and both values) for another run's directory, and InputError for a path
         that is not a directory, a directory with foreign content, or a run.json that is damaged or not one of
         ours.
@@ -182,13 +186,21 @@ class RunDir:
             return "new"
         if before.fingerprint == fingerprint(parameters):
             return "resume"
+        if update and is_update(before.parameters, parameters):
+            return "update"
         keys = diff_parameters(before.parameters, parameters)
+        remedy = "give another --out, or set these parameters back to resume that run"
+        if not update and could_update(before.parameters, parameters):
+            remedy += (
+                ". Or add --update: the run goes on with this area and these scenes, on the grid that it "
+                "has, and does only the blocks again that they touch"
+            )
         raise RunMismatchError(
             f"{self.path} holds a run with other parameters "
             f"({', '.join(keys) or 'written by another version'})",
             came=describe_difference(before.parameters, parameters)
             or "the same parameters with another fingerprint",
-            remedy="give another --out, or set these parameters back to resume that run",
+            remedy=remedy,
         )
 
     def claim(
@@ -196,6 +208,7 @@ class RunDir:
         parameters: Mapping[str, object],
         *,
         new_run: bool = False,
+        update: bool = False,
         say: Callable[[str], None] | None = None,
     ) -> Claim:
         """Take the directory for a run: check it, create it, lock it, and remove what killed writers left.
@@ -204,10 +217,11 @@ class RunDir:
         `check` raises, and InputError when another driver is at work there. Whoever claims works inside
         `run_lock.alone_in`. `say` tells what it waits for.
         """
-        self.check(parameters, new_run=new_run)
+        self.check(parameters, new_run=new_run, update=update)
         with writing_to(self.path):
             take(self.path, say=say)
-            claim = self.check(parameters, new_run=new_run)  # a driver may have come and gone since
+            # a driver may have come and gone since
+            claim = self.check(parameters, new_run=new_run, update=update)
             self.merge.delete_tree(guard_of(self.path))  # of a publication that was killed
             if self.path.is_local:
                 for folder in (self.path, self.blocks):

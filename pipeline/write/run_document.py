@@ -44,11 +44,14 @@ def finished_run(place: Place) -> RunDir:
     return run_dir.in_snapshot(read_any_run(run_dir.run_json).snapshot)
 
 
-def begin[Info: (RunInfo, ZonedInfo)](run_dir: RunDir, info: Info, *, new_run: bool = False) -> Info:
+def begin[Info: (RunInfo, ZonedInfo)](
+    run_dir: RunDir, info: Info, *, new_run: bool = False, update: bool = False
+) -> Info:
     """Write run.json for a driver that starts; the caller holds the lock. Returns `info` as it counts: it has
     the start of the first start of this run.
 
-    Where the same run has published, run.json keeps saying what it published; `new_run`: not any more. Raises
+    Where the same run has published, run.json keeps saying what it published; `new_run`: not any more.
+    `update`: the run that is there is the same one, with another area or other scenes. Raises
     IncompleteRunError when another driver has taken over.
     """
     token = this_driver().token
@@ -64,7 +67,7 @@ def begin[Info: (RunInfo, ZonedInfo)](run_dir: RunDir, info: Info, *, new_run: b
             continue
         before: RunInfo | ZonedInfo = any_run_of(stored.data, run_dir.run_json)
         written: RunInfo | ZonedInfo = info
-        if before.fingerprint == info.fingerprint and not new_run:
+        if (before.fingerprint == info.fingerprint or update) and not new_run:
             info = replace(
                 info,
                 started=before.started or info.started,

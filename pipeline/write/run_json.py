@@ -49,6 +49,10 @@ class RunInfo:
     queries: tuple[str, ...]
     lattice: TileLattice
     scenes: tuple[Scene, ...]
+    records_share: str = ""
+    """Fingerprint of what all block records share (`run.block_inputs`); of a run that was merged again, in
+    the run that its records come from. Empty: of an earlier version, whose records have `fingerprint`. The
+    key is then left out."""
     pins: Mapping[str, Any] = field(default_factory=dict)
     """scene_id -> what pins its pixels, of scenes of catalogues, from the first start that could read it."""
     unread: tuple[str, ...] = ()
@@ -111,8 +115,9 @@ def run_json_bytes(info: RunInfo) -> bytes:
     null.
     """
     document = {item.name: getattr(info, item.name) for item in fields(info)}
-    if not info.gate:
-        del document["gate"]
+    for name in ("gate", "records_share"):
+        if not document[name]:
+            del document[name]
     document["parameters"] = canonical(info.parameters)
     document["settings"] = canonical(info.settings)
     document["pins"] = canonical(info.pins)

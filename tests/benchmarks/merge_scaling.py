@@ -41,6 +41,7 @@ from pipeline.stitch.flatten import measure  # noqa: E402
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions  # noqa: E402
 from pipeline.write.instances import InstanceMeta  # noqa: E402
 from pipeline.write.records.block_records import write_block_record  # noqa: E402
+from pipeline.write.records.record_keys import AlikeKeys  # noqa: E402
 from pipeline.write.run_dir import RunDir  # noqa: E402
 
 CELL_PX = 28
@@ -180,7 +181,7 @@ def merge(folder: Path, n: int, super_tile: int) -> dict[str, Any]:
     job = MergeJob(
         records_dir=str(RunDir(folder).blocks),
         out_dir=str(folder / "out"),
-        fingerprint=FINGERPRINT,
+        keys=AlikeKeys(FINGERPRINT),
         lattice=lattice,
         inside=np.ones((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.bool_),
         aoi_grid=None,

@@ -19,9 +19,12 @@ from s3_server import BUCKET, serving_s3
 
 from pipeline.files.fail_point import FAIL_POINTS, VARIABLE
 from pipeline.files.store.store_path import StorePath, store_path
+from pipeline.run.block_inputs import keys_of_run
 from pipeline.run.verify.verify_run import verify
 from pipeline.schema.tile_answers import Reason, TileRecord, TileStatus
+from pipeline.write.plan_table import read_inside
 from pipeline.write.records.block_records import read_block_record, record_to_bytes
+from pipeline.write.records.record_keys import key_of
 from pipeline.write.run_document import finished_run
 from pipeline.write.run_json import read_run_json
 
@@ -65,8 +68,9 @@ def publish_with_a_failed_tile(runs: Runs, place: str) -> None:
     assert runs.start(place) == 0
     run_dir = finished_run(place)
     info = read_run_json(run_dir.run_json)
+    keys = keys_of_run(info, read_inside(run_dir.plan, info.lattice))
     for path in sorted(run_dir.blocks.entries(), key=str)[:2]:
-        record = read_block_record(path, info.fingerprint)
+        record = read_block_record(path, key_of(keys, path.stem).fingerprint)
         first = record.tiles[0]
         failed = TileRecord(
             tile=first.tile,

@@ -19,8 +19,11 @@ from label_worlds import blobs, write_label_world
 from record_runs import result_bytes
 
 from pipeline.load.overview import read_overview
+from pipeline.run.block_inputs import keys_of_run
 from pipeline.run.restitch import RestitchRequest, imagery_of, plan_restitch
+from pipeline.write.plan_table import read_inside
 from pipeline.write.records.block_records import read_block_record, write_block_record
+from pipeline.write.records.record_keys import key_of
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import read_run_json
 
@@ -176,7 +179,10 @@ def test_bad_records_are_named_before_anything_is_written(
         record.write_bytes(record.read_bytes()[:-100])
     else:
         info = read_run_json(copy / "run.json")
-        foreign = replace(read_block_record(record, info.fingerprint), fingerprint="0" * 64)
+        keys = keys_of_run(info, read_inside(copy / "plan.parquet", info.lattice))
+        foreign = replace(
+            read_block_record(record, key_of(keys, record.stem).fingerprint), fingerprint="0" * 64
+        )
         write_block_record(RunDir(copy), foreign, lattice=info.lattice)
     assert restitch("--run", copy, "--out", tmp_path / "out", "--tau", 0.6, "--runner", "local") == 2
     error = capsys.readouterr().err

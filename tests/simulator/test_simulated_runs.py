@@ -81,7 +81,7 @@ def _publish_manifest_first(job: Any) -> Any:
     """A publication that names its files before they are there."""
     results, shards, failed = _publish_little(job)
     results.coverage.delete()
-    tiny_run.write_manifest(results, job.fingerprint, shards)
+    tiny_run.write_manifest(results, job.meta.run_id, shards)
     results.coverage.write_bytes(b"late")
     return results, shards, failed
 

@@ -33,6 +33,7 @@ from pipeline.write.instances import InstanceMeta, part_file
 from pipeline.write.manifest import read_manifest, write_manifest
 from pipeline.write.records import block_records
 from pipeline.write.records.done_records import done_blocks
+from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import conclude, seen_version, write_unless_newer
 from pipeline.write.run_json import RunInfo
@@ -62,6 +63,7 @@ FLAKY = block_id(1, 0)
 PARAMETERS: tuple[Mapping[str, Any], ...] = ({"query": ["roofs"], "tile": 1}, {"query": ["roofs"], "tile": 2})
 """Two runs that want the same directory."""
 FINGERPRINTS = tuple(fingerprint(parameters) for parameters in PARAMETERS)
+KEYS = tuple(AlikeKeys(text) for text in FINGERPRINTS)
 
 _encode = block_records.record_to_bytes
 
@@ -126,14 +128,14 @@ class _Plan:
 @dataclass(frozen=True)
 class _Context:
     run_dir: str
-    fingerprint: str
+    keys: AlikeKeys
     plan: _Plan = _Plan()
     scene_sources: tuple[object, ...] = ()
 
 
 def left(run: int, run_dir: RunDir, *, retry_failed: bool) -> Todo:
     """What is left of a run, by the project's own `todo`."""
-    context = _Context(run_dir=str(run_dir.path), fingerprint=FINGERPRINTS[run])
+    context = _Context(run_dir=str(run_dir.path), keys=KEYS[run])
     return todo(cast(RunContext, context), retry_failed=retry_failed)
 
 
@@ -142,7 +144,7 @@ def job_of(run: int, run_dir: RunDir) -> MergeJob:
     return MergeJob(
         records_dir=str(run_dir.blocks),
         out_dir=str(run_dir.path),
-        fingerprint=FINGERPRINTS[run],
+        keys=KEYS[run],
         lattice=LATTICE,
         inside=np.ones((2, 2), dtype=np.bool_),
         aoi_grid=None,
@@ -187,7 +189,7 @@ def _publish_little(job: MergeJob) -> tuple[RunDir, tuple[Written, ...], int]:
     """Name the snapshot by the records, as phase two does, and write files that follow from them."""
     with with_tables(job, one_machine=False) as at_hand:
         named = named_job(at_hand)
-        found = done_blocks(named.run_dir, named.fingerprint, BLOCK_IDS)
+        found = done_blocks(named.run_dir, named.keys, BLOCK_IDS)
         if set(found.done) != set(BLOCK_IDS):
             raise IncompleteRunError(f"{set(BLOCK_IDS) - set(found.done)} have no record")
         (at_hand.tables / "q0.arrow").write_bytes(json.dumps(found.done).encode())
@@ -199,7 +201,7 @@ def _publish_little(job: MergeJob) -> tuple[RunDir, tuple[Written, ...], int]:
     for name in BLOCK_IDS[:2]:
         masks.write(f"mask/c/{name}", f"{name} {found.done[name]}".encode())
     part_file(results, 0).write_bytes(b"instances of " + seals)
-    fails = json.loads(seals)[FLAKY] == _seal_of_failed(named.fingerprint)
+    fails = json.loads(seals)[FLAKY] == _seal_of_failed(FINGERPRINTS[KEYS.index(named.keys)])
     return results, tuple(masks.written.values()), int(fails)
 
 

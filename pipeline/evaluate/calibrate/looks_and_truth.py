@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 from pipeline.evaluate.benchmark.readers.world_tiles import MIN_TARGET_PX
 from pipeline.evaluate.calibrate.curves import JudgedMasks, JudgedPairs
 from pipeline.evaluate.finished_run.world_truth import Truth, read_labels
+from pipeline.files.store.store_path import StorePath
+from pipeline.run.block_inputs import keys_of_run
 from pipeline.schema.tile_answers import TileStatus
 from pipeline.schema.tiling import TileSpec
 from pipeline.world.oracle import grid_offset
+from pipeline.write.plan_table import read_inside
 from pipeline.write.records.block_records import read_block_record, read_counts
 from pipeline.write.records.done_records import record_files
 from pipeline.write.run_dir import RunDir
@@ -45,8 +48,8 @@ def read_pairs(
     pictures = dict[str, int]()
     with rasterio.open(truth.labels_path) as labels:
         offset = grid_offset(labels, info.lattice.grid)
-        for path in record_files(run_dir):
-            block = read_counts(path, info.fingerprint)
+        for path, key in _records(run_dir, info):
+            block = read_counts(path, key)
             tiles = {row.tile.tile_id: row.tile for row in block.tiles}
             here = {
                 tile_id: _Holds.of(read_labels(labels, tile.read, offset), tile, ids)
@@ -93,10 +96,17 @@ class _Holds:
         )
 
 
+def _records(run_dir: RunDir, info: RunInfo) -> Iterator[tuple[StorePath, str]]:
+    """The record files of a run's planned blocks, and the fingerprint of each."""
+    keys = keys_of_run(info, read_inside(run_dir.plan, info.lattice))
+    for path in record_files(run_dir):
+        if (key := keys.of(path.stem)) is not None:
+            yield path, key.fingerprint
+
+
 def found_pairs(run_dir: RunDir, info: RunInfo) -> set[tuple[str, int]]:
     """List the (tile_id, query_index) in which the run found something."""
-    paths = record_files(run_dir)
-    rows = (row for path in paths for row in read_counts(path, info.fingerprint).tiles)
+    rows = (row for path, key in _records(run_dir, info) for row in read_counts(path, key).tiles)
     return {(row.tile.tile_id, row.query_index) for row in rows if row.status is TileStatus.FOUND}
 
 
@@ -110,8 +120,8 @@ def read_masks(run_dir: RunDir, info: RunInfo, truth: Truth) -> JudgedMasks:
     pictures: dict[str, int] = {}
     with rasterio.open(truth.labels_path) as labels:
         offset = grid_offset(labels, info.lattice.grid)
-        for path in record_files(run_dir):
-            for record in read_block_record(path, info.fingerprint).tiles:
+        for path, key in _records(run_dir, info):
+            for record in read_block_record(path, key).tiles:
                 if record.labels is None or not record.verified:
                     continue
                 seen = read_labels(labels, record.tile.read, offset)

@@ -49,6 +49,7 @@ from pipeline.schema.tiling import TileLattice, TileSpec
 from pipeline.segment.segmenter import Segmenter
 from pipeline.stitch.flatten import flatten_tile
 from pipeline.write.records.block_records import write_block_record
+from pipeline.write.records.record_keys import BlockKey, RecordKeys, key_of
 from pipeline.write.run_dir import RunDir
 
 
@@ -66,6 +67,9 @@ class RunContext:
     run_dir: str
     """Absolute path of the run directory."""
     fingerprint: str
+    """Of the run."""
+    keys: RecordKeys
+    """Of its block records."""
     model_ids: Mapping[str, str]
     """Role (prompter, segmenter) -> what answers, as published with every instance."""
     redone: Mapping[str, str] = field(default_factory=dict)
@@ -228,12 +232,14 @@ class SegmentStep:
             by_tile[answer.tile_id].append(answer if why is None else _unsegmented(answer, why))
         views = {tile.tile_id: image.tile_image(tile) for tile in image.block.tiles}
         records = list(self._records(views, by_tile, attempt))
+        key = key_of(self._context.keys, image.block.block_id)
         record = BlockRecord(
             block_id=image.block.block_id,
-            fingerprint=self._context.fingerprint,
+            fingerprint=key.fingerprint,
+            inputs=key.inputs,
             tiles=tuple(records),
             valid={tile_id: view.core_valid for tile_id, view in views.items()},
-            scenes={tile.tile_id: core_scenes(image, tile) for tile in image.block.tiles},
+            scenes={tile.tile_id: core_scenes(image, tile, key) for tile in image.block.tiles},
             n_embeddings=self._segmenter.n_embeddings - before,
             elapsed_s=time.monotonic() - start,
         )
@@ -368,10 +374,11 @@ def _failed(record: TileRecord, error: str) -> TileRecord:
     return replace(record, status=TileStatus.FAILED, reason=Reason.MODEL_ERROR, error=error)
 
 
-def core_scenes(image: BlockImage, tile: TileSpec) -> ScenePixels:
-    """Which scene gave each valid pixel of a tile's core."""
+def core_scenes(image: BlockImage, tile: TileSpec, key: BlockKey) -> ScenePixels:
+    """Which scene gave each valid pixel of a tile's core, as the record of its block numbers them."""
     slices = tile.core.slices_in(image.block.read)
-    return image.scenes.cut(slices, image.valid[slices])
+    scenes = image.scenes.cut(slices, image.valid[slices])
+    return replace(scenes, numbers=key.own_numbers(scenes.numbers))
 
 
 def _record(tile: TileSpec, answer: TilePrompts) -> TileRecord:

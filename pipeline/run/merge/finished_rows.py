@@ -90,7 +90,7 @@ def publish_rows(job: MergeJob, merged: MergedColumns, target: Filed) -> RowCoun
     if not len(merged):
         return RowCounts()
     query = target.query_index
-    book = PromptBook(job.lattice, query, job.record, job.fingerprint)
+    book = PromptBook(job.lattice, query, job.record, job.keys)
     rows = instance_rows(
         merged, book, query_index=query, lattice=job.lattice, scenes=job.scenes, meta=job.meta
     )

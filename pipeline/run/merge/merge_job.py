@@ -23,6 +23,7 @@ from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertiles import SuperLattice, SuperTile
 from pipeline.write.instances import InstanceMeta
 from pipeline.write.plan_table import planned_blocks
+from pipeline.write.records.record_keys import RecordKeys
 from pipeline.write.records.record_source import RecordSource
 from pipeline.write.run_dir import RunDir
 
@@ -52,7 +53,7 @@ class MergeJob:
     """
     tables_dir: str = ""
     """Folder of intermediate tables. Empty: the run directory's own."""
-    fingerprint: str
+    keys: RecordKeys
     """Of the block records."""
     lattice: TileLattice
     inside: NDArray[np.bool_]
@@ -96,7 +97,7 @@ class MergeJob:
         return RecordSource(
             self.record,
             self.lattice,
-            fingerprint=self.fingerprint,
+            keys=self.keys,
             query_index=query_index,
             block_cache_bytes=BLOCK_CACHE_BYTES,
         )

@@ -8,6 +8,7 @@ from pipeline.prompt.looks.gate_audit import GateCounts
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.schema.tiling import block_id
 from pipeline.write.records.block_records import BlockCounts, read_counts
+from pipeline.write.records.record_keys import key_of
 
 CUT_REPLIES = "replies_cut_at_token_limit"
 """Key of that counter in run.json."""
@@ -52,5 +53,6 @@ def model_counts(job: MergeJob) -> ModelCounts:
     """Count from the block records, which cover every start of the run."""
     counts = ModelCounts()
     for block in job.planned_blocks():
-        counts.add(read_counts(job.run_dir.block(block_id(*block)), job.fingerprint))
+        name = block_id(*block)
+        counts.add(read_counts(job.run_dir.block(name), key_of(job.keys, name).fingerprint))
     return counts

@@ -81,7 +81,7 @@ def merge_job(context: RunContext) -> MergeJob:
     return MergeJob(
         records_dir=str(run_dir.blocks),
         out_dir=context.run_dir,
-        fingerprint=context.fingerprint,
+        keys=context.keys,
         lattice=context.lattice,
         inside=context.plan.inside,
         aoi_grid=context.plan.aoi_grid,
@@ -129,11 +129,10 @@ def named_job(job: MergeJob) -> MergeJob:
     missing, the ledger says.
     """
     planned = [block_id(*block) for block in job.planned_blocks()]
-    found = done_blocks(job.run_dir, job.fingerprint, planned)
+    found = done_blocks(job.run_dir, job.keys, planned)
     for why in found.unusable.values():
         raise RecordError(why)
     content = {
-        "fingerprint": job.fingerprint,
         "records": found.done,
         "scenes": [(scene.scene_id, scene.datetime) for scene in job.scenes],
         "meta": asdict(job.meta),
@@ -175,7 +174,7 @@ def _publish(job: MergeJob, note: Note, run_tasks: TaskRunner, clock: _Clock) ->
         job.run_dir,
         job.lattice,
         job.inside,
-        fingerprint=job.fingerprint,
+        keys=job.keys,
         queries=job.queries,
         scene_ids=[scene.scene_id for scene in job.scenes],
         more=(*SCENE_COLUMNS, *(CLOUD_COLUMNS if job.masked else ()), *(GATE_COLUMNS if job.gated else ())),

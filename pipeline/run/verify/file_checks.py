@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.files.fingerprint import fingerprint
 from pipeline.files.store.stored_files import measured, read_parquet
+from pipeline.run.block_inputs import shared_fingerprint
 from pipeline.run.verify.findings import Findings
 from pipeline.write.manifest import read_manifest
 from pipeline.write.plan_table import read_inside, write_plan
@@ -37,6 +38,9 @@ def check_run_json(run_dir: RunDir, info: RunInfo | ZonedInfo, found: Findings) 
         return
     if fingerprint(info.parameters) != info.fingerprint:
         found.add("run.json", "fingerprint", "it is not that of the parameters beside it")
+    share = getattr(info, "records_share", "")
+    if share and "merged_from" not in info.settings and share != shared_fingerprint(info.parameters):
+        found.add("run.json", "records_share", "it is not that of the parameters beside it")
     if info.run_id != info.fingerprint[:16]:
         found.add("run.json", "run_id", f"{info.run_id} is not the beginning of the fingerprint")
     for name, path in sorted(info.outputs.items()):

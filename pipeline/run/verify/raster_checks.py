@@ -60,9 +60,7 @@ class RasterChecker:
         paths = [_on_disk(path, self._copies.name) for path in part_files(run_dir)]
         self._rows = ds.dataset(paths, format="parquet") if paths else None
         self._sources = [
-            RecordSource(
-                records.run_dir.block, info.lattice, fingerprint=records.fingerprint, query_index=query
-            )
+            RecordSource(records.run_dir.block, info.lattice, keys=records.keys, query_index=query)
             for query in range(len(info.queries))
         ]
 

@@ -12,14 +12,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.errors import RecordError
+from pipeline.errors import InputError, OtherInputsError, RecordError
 from pipeline.files.store.stored_files import read_parquet
+from pipeline.run.block_inputs import keys_of_run
 from pipeline.run.verify.file_checks import differing_columns
 from pipeline.run.verify.findings import Findings
 from pipeline.schema.tiling import block_id
 from pipeline.write.coverage import CLOUD_COLUMNS, GATE_COLUMNS, Conservation, write_coverage
 from pipeline.write.plan_table import planned_blocks
+from pipeline.write.records.block_records import check_record
 from pipeline.write.records.done_records import done_blocks, record_files
+from pipeline.write.records.record_keys import RecordKeys
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
 
@@ -29,31 +32,49 @@ class Records:
     """Where the block records of a run lie: in its own directory, or in that of the run merged again."""
 
     run_dir: RunDir
-    fingerprint: str
+    keys: RecordKeys
 
 
-def records_of(run_dir: RunDir, info: RunInfo) -> Records:
-    """Find the records of a run."""
+def records_of(run_dir: RunDir, info: RunInfo, inside: NDArray[np.bool_], found: Findings) -> Records | None:
+    """Find the records of a run. None: run.json does not say of what they must be."""
+    try:
+        keys = keys_of_run(info, inside)
+    except InputError as error:
+        found.add("run.json", "records", str(error))
+        return None
     merged_from = info.settings.get("merged_from")
     if isinstance(merged_from, dict) and not run_dir.blocks.is_dir():
         parent = RunDir(merged_from["run"])
-        return Records(run_dir=run_dir.with_records(parent.blocks), fingerprint=merged_from["fingerprint"])
-    return Records(run_dir=run_dir, fingerprint=info.fingerprint)
+        return Records(run_dir=run_dir.with_records(parent.blocks), keys=keys)
+    return Records(run_dir=run_dir, keys=keys)
 
 
 def check_records(records: Records, info: RunInfo, inside: NDArray[np.bool_], found: Findings) -> bool:
-    """Check that every planned block has one whole record of this run, and that there are no others.
+    """Check that every planned block has one whole record of its inputs, and that there are no others, but
+    those that this run has made for a larger area.
 
     Returns whether all planned blocks have one: what depends on them can be checked then.
     """
     planned = [block_id(*block) for block in planned_blocks(info.lattice, inside)]
     there = {path.stem for path in record_files(records.run_dir)}
-    done = done_blocks(records.run_dir, records.fingerprint, planned)
+    done = done_blocks(records.run_dir, records.keys, planned)
     for name in sorted(set(planned) - set(done.done)):
         found.add("records", name, done.unusable.get(name, "the block is planned and has no record"))
     for name in sorted(there - set(planned)):
-        found.add("records", name, "the record is of a block that is not planned")
+        if not _is_kept(records, name):
+            found.add("records", name, "the record is of a block that is not planned")
     return len(planned) == len(done.done)
+
+
+def _is_kept(records: Records, name: str) -> bool:
+    """Whether a record of a block that is not planned is whole, and this run's own of another time."""
+    try:
+        check_record(records.run_dir.block(name), "")
+    except OtherInputsError as error:
+        return records.keys.is_own(error.inputs)
+    except RecordError:
+        return False
+    return False
 
 
 def check_ledger(
@@ -73,7 +94,7 @@ def check_ledger(
             again,
             info.lattice,
             inside,
-            fingerprint=records.fingerprint,
+            keys=records.keys,
             queries=info.queries,
             more=more,
         )

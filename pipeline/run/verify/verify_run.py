@@ -22,12 +22,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.errors import InputError
 from pipeline.run.verify.file_checks import check_item, check_manifest, check_plan, check_run_json
 from pipeline.run.verify.findings import Finding, Findings
 from pipeline.run.verify.object_checks import check_objects
 from pipeline.run.verify.raster_checks import RasterChecker, all_blocks
-from pipeline.run.verify.record_checks import check_ledger, check_records, records_of
+from pipeline.run.verify.record_checks import Records, check_ledger, check_records, records_of
 from pipeline.run.verify.zoned_checks import check_zoned_objects, check_zoned_tables, read_zones
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import finished_run
@@ -133,21 +136,14 @@ class _Checks:
         with tempfile.TemporaryDirectory(prefix="verify-") as folder:
             scratch = Path(folder)
             self._progress("plan", 0.0)
+            records = None
             inside = check_plan(self._run_dir, info, scratch, self._found)
             if inside is None:
                 self._skip("the plan cannot be read", "records", "ledger", "rasters")
             else:
-                records = records_of(self._run_dir, info)
-                self._progress("records", 0.0)
-                complete = check_records(records, info, inside, self._found)
-                if info.status == "running":
-                    self._skip("the run has not ended", "ledger", "objects", "rasters")
-                elif complete:
-                    self._progress("ledger", 0.0)
-                    check_ledger(records, info, inside, scratch, self._found)
-                else:
-                    self._skip("block records are missing or damaged", "ledger", "rasters")
-            self._check_results()
+                records = records_of(self._run_dir, info, inside, self._found)
+                self._check_ledger(records, inside, scratch)
+            self._check_results(records)
         if info.status != "running":
             self._progress("manifest", 0.0)
             check_manifest(self._run_dir, info, self._found)
@@ -155,17 +151,31 @@ class _Checks:
         check_item(self._run_dir, self._found)
         return self._not_made
 
-    def _check_results(self) -> None:
+    def _check_ledger(self, records: Records | None, inside: NDArray[np.bool_], scratch: Path) -> None:
+        if records is None:
+            self._skip("run.json does not say of what its records are", "records", "ledger", "rasters")
+            return
+        self._progress("records", 0.0)
+        complete = check_records(records, self._info, inside, self._found)
+        if self._info.status == "running":
+            self._skip("the run has not ended", "ledger", "objects", "rasters")
+        elif complete:
+            self._progress("ledger", 0.0)
+            check_ledger(records, self._info, inside, scratch, self._found)
+        else:
+            self._skip("block records are missing or damaged", "ledger", "rasters")
+
+    def _check_results(self, records: Records | None) -> None:
         if self._info.status == "running":
             return
         self._progress("objects", 0.0)
         objects = check_objects(self._run_dir, self._info, self._found)
         if objects is None:
             self._skip("the rows of instances cannot be read", "rasters")
-        if objects is None or "rasters" in self._not_made:
+        if objects is None or records is None or "rasters" in self._not_made:
             return
         try:
-            checker = RasterChecker(records_of(self._run_dir, self._info), self._info, objects, self._found)
+            checker = RasterChecker(records, self._info, objects, self._found)
         except (OSError, KeyError, ValueError) as error:
             self._found.add("rasters", self._run_dir.masks.name, f"it cannot be read: {error}")
             return

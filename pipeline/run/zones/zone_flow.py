@@ -98,7 +98,7 @@ def divided(config: RunConfig, found: FoundImagery, *, say: Say) -> tuple[Zone, 
     answer.
     """
     grid = config.grid
-    groups = by_crs(found.scenes) if grid.crs is None else []
+    groups = by_crs(found.scenes) if grid.crs is None and grid.of_run is None else []
     if len(groups) < 2 or any(group[0].crs_wkt is None for group in groups):
         return ()
     crss = [str(group[0].crs_wkt) for group in groups]
@@ -129,6 +129,7 @@ def run_zones(
     TerraqueryError.
     """
     started = time.monotonic()
+    _require_own_grids(request, zones)
     planned = plan_zones(request, found, zones)
     root = RunDir(request.out)
     if request.config.preset.notice:
@@ -170,6 +171,17 @@ def run_zones(
         info = close_zones(info, results, published, timings_s=timings, say=say)
     say(zoned_result_table(info, published, root))
     return closing_code(info.counters, request.max_failed_share)
+
+
+def _require_own_grids(request: RunRequest, zones: Sequence[Zone]) -> None:
+    """Refuse what needs one grid where every zone has its own. Raises InputError."""
+    name = "--grid-area" if request.config.grid.area is not None else "--update" if request.update else ""
+    if name:
+        raise InputError(
+            f"{name} needs scenes that share one run grid",
+            came=f"scenes of {len(zones)} CRSs, which make {len(zones)} zones ({zones[0].name}, ...)",
+            remedy="leave out scenes of other CRSs, or begin a run with --crs, which makes one grid",
+        )
 
 
 def plan_zones(request: RunRequest, found: FoundImagery, zones: Sequence[Zone]) -> PlannedZones:

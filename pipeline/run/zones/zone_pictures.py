@@ -22,10 +22,12 @@ from pipeline.grid.scene_windows import scene_windows
 from pipeline.load.overview import read_overview
 from pipeline.load.prepare_scenes import SceneSource
 from pipeline.load.reader import CogReader
+from pipeline.run.block_inputs import keys_of_run
 from pipeline.run.closing import Imagery, Notes
 from pipeline.run.zones.zone_objects import ZoneResult
 from pipeline.run.zones.zone_plan import SNAP_DEG
 from pipeline.schema.tiling import BlockSpec, RunGrid, Window
+from pipeline.write.plan_table import read_inside
 from pipeline.write.report.report_sections import OVERVIEW_PX
 from pipeline.write.zoned.zoned_pictures import ZonedPictures, ZoneTiles
 
@@ -39,7 +41,9 @@ def zoned_pictures(results: Sequence[ZoneResult], notes: Notes) -> Iterator[Zone
     grid = picture_grid(results)
     zones = {
         each.zone.name: ZoneTiles(
-            run_dir=each.run_dir, lattice=each.info.lattice, fingerprint=each.info.fingerprint
+            run_dir=each.run_dir,
+            lattice=each.info.lattice,
+            keys=keys_of_run(each.info, read_inside(each.run_dir.plan, each.info.lattice)),
         )
         for each in results
     }

@@ -50,6 +50,7 @@ from pipeline.write.geo_parquet import with_geometry
 from pipeline.write.instances import InstanceMeta, part_files
 from pipeline.write.manifest import snapshot_name
 from pipeline.write.merge_files import write_table
+from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.run_dir import RunDir
 from pipeline.write.shown_snapshots import free_name
 from pipeline.write.zoned.zoned_json import ZonedInfo
@@ -132,7 +133,7 @@ def _job(root: RunDir, results: Sequence[ZoneResult], info: ZonedInfo) -> MergeJ
     return MergeJob(
         records_dir=str(root.blocks),
         out_dir=str(root.path),
-        fingerprint=info.fingerprint,
+        keys=AlikeKeys(info.fingerprint),  # there are no block records
         lattice=TileLattice(grid=LONLAT_GRID, tile_px=1024, halo_px=64, block_tiles=4),
         inside=np.zeros((0, 0), dtype=np.bool_),
         aoi_grid=None,

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.errors import MissingRecordError, RecordError
+from pipeline.errors import MissingRecordError, OtherInputsError, RecordError
 from pipeline.files.fail_point import reach
 from pipeline.files.public_text import public_text
 from pipeline.files.store.store_path import Place, StorePath, store_path
@@ -126,9 +126,9 @@ def write_block_record(
     """Commit one block: encode, then create `run_dir.block(record.block_id)`; returns the path.
 
     A record is written once. Of several writers the first wins, and what the others have is discarded.
-    One that is damaged or of another run is written over, and so is the one whose seal is `replaced`: the run
-    does it again. Raises ValueError when the record contradicts itself: a tile of another lattice, labels of
-    another shape, a repeated (tile, query), or a tile without validity.
+    One that is damaged or of other inputs is written over, and so is the one whose seal is `replaced`: the
+    run does it again. Raises ValueError when the record contradicts itself: a tile of another lattice, labels
+    of another shape, a repeated (tile, query), or a tile without validity.
     """
     _require_consistent(record, lattice)
     path = run_dir.block(record.block_id)
@@ -207,6 +207,7 @@ def read_block_record(path: Place, fingerprint: str) -> BlockRecord:
         return BlockRecord(
             block_id=metadata["block_id"],
             fingerprint=fingerprint,
+            inputs=metadata.get("inputs", ""),
             tiles=tiles,
             valid={name: decode_bits(blob) for name, blob in zip(ids, bits, strict=True) if blob is not None},
             scenes={tile_id(*place): scenes for place, scenes in scene_pixels(table).items()},
@@ -283,7 +284,7 @@ def read_valid_blobs(path: Place, fingerprint: str) -> dict[tuple[int, int], byt
 
 
 def check_record(path: Place, fingerprint: str) -> str:
-    """Check that a file is a whole record of this run; returns its seal. Raises RecordError as
+    """Check that a file is a whole record with this fingerprint; returns its seal. Raises RecordError as
     `read_block_record`.
     """
     with _open(path, fingerprint) as (file, _):
@@ -338,7 +339,11 @@ def _checked_metadata(path: StorePath, file: pq.ParquetFile, fingerprint: str) -
         )
     if found["fingerprint"] != fingerprint:
         came = f"fingerprint {found['fingerprint'][:12]}, wanted {fingerprint[:12]}"
-        raise RecordError(f"block record {path} belongs to another run ({came}). To fix: {_AGAIN}")
+        raise OtherInputsError(
+            f"block record {path} belongs to another run, or to other tiles or scenes ({came}). "
+            f"To fix: {_AGAIN}",
+            inputs=found.get("inputs", ""),
+        )
     if found["block_id"] != path.stem or int(found["n_rows"]) != file.metadata.num_rows:
         raise RecordError(
             f"block record {path} holds {file.metadata.num_rows} rows of block {found['block_id']}. "
@@ -354,6 +359,7 @@ def _metadata(record: BlockRecord) -> dict[bytes, bytes]:
         "block_id": record.block_id,
         "n_rows": str(len(record.tiles)),
         "n_embeddings": str(record.n_embeddings),
+        **({"inputs": record.inputs} if record.inputs else {}),
     }
     return {_PREFIX + key.encode(): value.encode() for key, value in values.items()}
 

@@ -1,7 +1,7 @@
-"""Which blocks of a run are done: those with a whole record of this run.
+"""Which blocks of a run are done: those with a whole record of their inputs.
 
-`done_blocks` reads and hashes every record. One that is damaged is not done, and so it is done again. That is
-how a run heals: nobody has to find and delete the file.
+`done_blocks` reads and hashes every record. One that is damaged, or that was made for other tiles or scenes,
+is not done, and so it is done again. That is how a run heals and grows: nobody has to find and delete files.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from pipeline.errors import MissingRecordError, RecordError
+from pipeline.errors import MissingRecordError, OtherInputsError, RecordError
 from pipeline.files.store.store_path import StorePath
 from pipeline.write.records.block_records import check_record
+from pipeline.write.records.record_keys import RecordKeys, key_of
 from pipeline.write.run_dir import RunDir
 
 _CHECKING_THREADS = 4
@@ -28,9 +29,11 @@ class DoneBlocks:
     """What `done_blocks` found in a run directory."""
 
     done: Mapping[str, str]
-    """block_id -> seal of every record that is whole and of this run."""
+    """block_id -> seal of every record that is whole and of its block's inputs."""
     unusable: Mapping[str, str]
     """block_id -> why its file does not count as done; the block is planned again and its file replaced."""
+    other_inputs: Mapping[str, str] = field(default_factory=dict)
+    """block_id -> `BlockRecord.inputs` of those that are whole, and made for other inputs."""
 
 
 def record_files(run_dir: RunDir) -> list[StorePath]:
@@ -51,21 +54,25 @@ def copy_records(run_dir: RunDir, target: StorePath, block_ids: Sequence[str]) -
             pass
 
 
-def done_blocks(run_dir: RunDir, fingerprint: str, block_ids: Sequence[str]) -> DoneBlocks:
-    """Find out which of these blocks have a whole record of this run. Every record is read and hashed.
+def done_blocks(run_dir: RunDir, keys: RecordKeys, block_ids: Sequence[str]) -> DoneBlocks:
+    """Find out which of these blocks have a whole record of their inputs. Every record is read and hashed.
 
-    A record that is cut off, damaged, of another run or of an earlier version is not done. Other files in the
-    folder count for nothing.
+    A record that is cut off, damaged, of other inputs or of an earlier version is not done. Other files in
+    the folder count for nothing.
     """
 
     done: dict[str, str] = {}
     unusable: dict[str, str] = {}
+    other_inputs: dict[str, str] = {}
 
     def look(name: str) -> None:
         try:
-            done[name] = check_record(run_dir.block(name), fingerprint)
+            done[name] = check_record(run_dir.block(name), key_of(keys, name).fingerprint)
         except MissingRecordError:
             pass
+        except OtherInputsError as error:
+            unusable[name] = str(error)
+            other_inputs[name] = error.inputs
         except RecordError as error:
             unusable[name] = str(error)
 
@@ -75,4 +82,5 @@ def done_blocks(run_dir: RunDir, fingerprint: str, block_ids: Sequence[str]) -> 
     return DoneBlocks(
         done={name: done[name] for name in block_ids if name in done},
         unusable={name: unusable[name] for name in block_ids if name in unusable},
+        other_inputs={name: other_inputs[name] for name in block_ids if name in other_inputs},
     )

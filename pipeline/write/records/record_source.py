@@ -9,7 +9,7 @@ half a millisecond a tile.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -30,6 +30,7 @@ from pipeline.write.records.block_records import (
 )
 from pipeline.write.records.label_codec import decode_bits, decode_labels
 from pipeline.write.records.record_columns import FRAGMENT
+from pipeline.write.records.record_keys import RecordKeys, key_of
 from pipeline.write.records.scene_columns import SCENE_COLUMNS, scene_pixels
 
 BLOCK_CACHE_BYTES = 64 * 2**20
@@ -61,7 +62,8 @@ class RasterFate(IntEnum):
 class RecordSource:
     """One query's tiles, read from the block records of a run.
 
-    Tiles of a block without a record count as unplanned; `write_coverage` notices those that were planned.
+    Tiles of a block without a record count as unplanned, whatever an earlier plan left there;
+    `write_coverage` notices those that were planned.
     Every method raises RecordError when a record is damaged or foreign.
     """
 
@@ -70,7 +72,7 @@ class RecordSource:
         record_path: Callable[[str], StorePath],
         lattice: TileLattice,
         *,
-        fingerprint: str,
+        keys: RecordKeys,
         query_index: int,
         block_cache_bytes: int = BLOCK_CACHE_BYTES,
     ) -> None:
@@ -78,7 +80,7 @@ class RecordSource:
         self.lattice = lattice
         self.query_index = query_index
         self._record_path = record_path
-        self._fingerprint = fingerprint
+        self._keys = keys
         self._blobs: _ByteCache[dict[tuple[int, int], bytes]] = _ByteCache(
             block_cache_bytes, size_of=_blob_bytes
         )
@@ -102,7 +104,7 @@ class RecordSource:
         path = self._path(block_row, block_col)
         columns = ["tile_row", "tile_col", *_WINDOWS, "query_index", "status", "fragments"]
         try:
-            table = read_columns(path, self._fingerprint, columns=columns)
+            table = self._columns((block_row, block_col), columns)
         except MissingRecordError:
             return {name: np.zeros(0, dtype=np.int64) for name in names}
         self._require_lattice(table, path)
@@ -189,17 +191,20 @@ class RecordSource:
         return self._decoded(decode_bits, blob, block)
 
     def scenes(self, block_row: int, block_col: int) -> ScenePixels:
-        """Which scene gave each valid pixel of the block's core window, whatever the query."""
-        path = self._path(block_row, block_col)
+        """Which scene gave each valid pixel of the block's core window, whatever the query. Numbers are
+        places in the run's list of scenes.
+        """
         columns = ["tile_row", "tile_col", *(name for name, _ in SCENE_COLUMNS)]
         try:
-            table = read_columns(path, self._fingerprint, columns=columns)
+            table = self._columns((block_row, block_col), columns)
         except MissingRecordError:
             return ScenePixels()
         tiles = self._decoded(scene_pixels, table, (block_row, block_col))
         numbers = np.unique([number for scenes in tiles.values() for number in scenes.numbers]).astype(int)
+        key = key_of(self._keys, block_id(block_row, block_col))
+        named = key.run_numbers(tuple(numbers.tolist()))
         if len(numbers) < 2:
-            return ScenePixels(numbers=tuple(numbers.tolist()))
+            return ScenePixels(numbers=named)
         window = self.lattice.block_core(block_row, block_col)
         image = np.zeros(window.shape, dtype=np.uint16)
         for place, scenes in tiles.items():
@@ -208,7 +213,7 @@ class RecordSource:
             tile = self.lattice.tile(*place)
             shown = rank[-1] * self._core_valid(tile) if scenes.image is None else rank[scenes.image]
             image[tile.core.slices_in(window)] = shown
-        return ScenePixels(numbers=tuple(numbers.tolist()), image=image)
+        return ScenePixels(numbers=named, image=image)
 
     def _decoded[Stored, Pixels](
         self, decode: Callable[[Stored], Pixels], stored: Stored, block: tuple[int, int]
@@ -222,10 +227,9 @@ class RecordSource:
             ) from error
 
     def _read_fates(self, block_row: int, block_col: int) -> dict[tuple[int, int], RasterFate]:
-        path = self._path(block_row, block_col)
         columns = ["tile_row", "tile_col", "query_index", "status", "reason"]
         try:
-            table = read_columns(path, self._fingerprint, columns=columns)
+            table = self._columns((block_row, block_col), columns)
         except MissingRecordError:
             return {}
         rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
@@ -237,7 +241,7 @@ class RecordSource:
 
     def _read_strips(self, block_row: int, block_col: int) -> dict[tuple[int, int, int], bytes]:
         columns = ["tile_row", "tile_col", "query_index", *_SEAMS.values()]
-        table = read_columns(self._path(block_row, block_col), self._fingerprint, columns=columns)
+        table = self._columns((block_row, block_col), columns)
         column = {name: table[name].to_pylist() for name in columns}
         mine = [i for i, query in enumerate(column["query_index"]) if query == self.query_index]
         tiles = {i: (column["tile_row"][i], column["tile_col"][i]) for i in mine}
@@ -249,12 +253,17 @@ class RecordSource:
         }
 
     def _read_labels(self, block_row: int, block_col: int) -> dict[tuple[int, int], bytes]:
-        return read_label_blobs(
-            self._path(block_row, block_col), self._fingerprint, query_index=self.query_index
-        )
+        path = self._path(block_row, block_col)
+        return read_label_blobs(path, key_of(self._keys, path.stem).fingerprint, query_index=self.query_index)
 
     def _read_valid(self, block_row: int, block_col: int) -> dict[tuple[int, int], bytes]:
-        return read_valid_blobs(self._path(block_row, block_col), self._fingerprint)
+        path = self._path(block_row, block_col)
+        return read_valid_blobs(path, key_of(self._keys, path.stem).fingerprint)
+
+    def _columns(self, block: tuple[int, int], columns: Sequence[str]) -> pa.Table:
+        """Read some columns of one record. Raises MissingRecordError also for a block that is not planned."""
+        path = self._path(*block)
+        return read_columns(path, key_of(self._keys, path.stem).fingerprint, columns=columns)
 
     def _path(self, block_row: int, block_col: int) -> StorePath:
         return self._record_path(block_id(block_row, block_col))

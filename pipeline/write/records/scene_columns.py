@@ -15,7 +15,8 @@ from pipeline.schema.tile_answers import BlockRecord
 from pipeline.write.records.label_codec import decode_labels, encode_labels
 
 SCENE_COLUMNS = (("scene_numbers", pa.list_(pa.int32())), ("scene_px", pa.binary()))
-"""Scenes that gave valid pixels to the core (places in the run's list of scenes, ascending), and for two or
+"""Scenes that gave valid pixels to the core (places among those that the block reads, ascending;
+`record_keys.BlockKey.scenes`), and for two or
 more of them a label image (`label_codec`) over the core: 1 + index into that list, 0 = no imagery.
 
 A record that does not know its scenes lacks both columns.

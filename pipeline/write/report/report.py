@@ -23,6 +23,7 @@ from pipeline.schema.tile_answers import Reason, TileStatus
 from pipeline.schema.tiling import TileLattice
 from pipeline.write.coverage import Conservation
 from pipeline.write.georeference import affine_or_identity, crs_of
+from pipeline.write.records.record_keys import RecordKeys
 from pipeline.write.report.report_data import (
     EmptyTile,
     read_empty_tiles,
@@ -62,6 +63,8 @@ class ReportInputs:
     """What the report needs beside the files of the run."""
 
     info: RunInfo
+    keys: RecordKeys
+    """Of the block records, in which it is looked up what was said of a tile."""
     conservation: Conservation
     overview_rgb: NDArray[np.uint8] | None = None
     """(h, w, 3) of the whole run grid, decimated by any factor. None: plain paper."""
@@ -102,6 +105,7 @@ class _Page:
     def __init__(self, run_dir: RunDir, inputs: ReportInputs) -> None:
         self.run_dir = run_dir
         self.info = inputs.info
+        self.keys = inputs.keys
         self.conservation = inputs.conservation
         self.lattice: TileLattice = inputs.info.lattice
         self.pixels = Pixels(self.lattice.grid.window, inputs.overview_rgb, inputs.read_rgb)
@@ -138,8 +142,7 @@ class _Page:
         return overview_section(self.run_dir, self.objects, self.lattice.grid, self.pixels, tiles=tiles)
 
     def nothing_found(self) -> Html:
-        fingerprint = self.info.fingerprint
-        tiles = read_empty_tiles(self.run_dir, self.lattice, fingerprint=fingerprint, seed=self.seed)
+        tiles = read_empty_tiles(self.run_dir, self.lattice, keys=self.keys, seed=self.seed)
         return nothing_section([self._empty(tile) for tile in tiles])
 
     def tiles(self) -> Html:

@@ -27,6 +27,7 @@ from pipeline.schema.tile_answers import Reason, TileStatus
 from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.write.georeference import projjson_of, to_pixels
 from pipeline.write.records.block_records import read_summaries
+from pipeline.write.records.record_keys import RecordKeys, key_of
 from pipeline.write.report.report_images import STATUS_COLOURS
 from pipeline.write.report.report_objects import FirstRows, Key, ObjectNames, keyed_hash
 from pipeline.write.report.report_rows import batches, instance_files, rows_where
@@ -225,7 +226,7 @@ def read_failures(run_dir: RunDir, *, limit: int) -> list[tuple[str, str, str]]:
 
 
 def read_empty_tiles(
-    run_dir: RunDir, lattice: TileLattice, *, fingerprint: str, seed: int
+    run_dir: RunDir, lattice: TileLattice, *, keys: RecordKeys, seed: int
 ) -> list[EmptyTile]:
     """Choose a few random tiles that a prompter found empty for every query, with the first one's rationale.
 
@@ -257,7 +258,8 @@ def read_empty_tiles(
     columns = (*at_place, "tile_id", "block_id")
     for batch in rows_where(run_dir.coverage, chosen, by=(*at_place, "query_index"), columns=columns):
         for place in batch.to_pylist():
-            records = read_summaries(run_dir.block(place.pop("block_id")), fingerprint).tiles
+            name = place.pop("block_id")
+            records = read_summaries(run_dir.block(name), key_of(keys, name).fingerprint).tiles
             rationale = next((r.rationale for r in records if r.tile.tile_id == place["tile_id"]), "")
             tiles.append(EmptyTile(**place, rationale=rationale))
     return sorted(tiles, key=lambda tile: (tile.tile_row, tile.tile_col))

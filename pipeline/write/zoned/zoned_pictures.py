@@ -25,6 +25,7 @@ from pipeline.schema.tile_answers import Reason
 from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.write.georeference import to_pixels
 from pipeline.write.plan_table import core_polygons
+from pipeline.write.records.record_keys import RecordKeys
 from pipeline.write.report.report_data import N_NOTHING, SEVERITY, EmptyTile, moved, read_empty_tiles
 from pipeline.write.report.report_html import Html
 from pipeline.write.report.report_images import (
@@ -60,7 +61,7 @@ class ZoneTiles:
 
     run_dir: RunDir
     lattice: TileLattice
-    fingerprint: str
+    keys: RecordKeys
     """Of its block records."""
 
 
@@ -129,10 +130,7 @@ def read_tile_statuses(root: RunDir, grid: RunGrid, shape: Sequence[int]) -> NDA
 def nothing_found(pictures: ZonedPictures, pixels: Pixels, *, seed: int) -> Html:
     """Show tiles that the prompter found empty, one of each zone in turn."""
     found = [
-        [
-            (name, tile)
-            for tile in read_empty_tiles(zone.run_dir, zone.lattice, fingerprint=zone.fingerprint, seed=seed)
-        ]
+        [(name, tile) for tile in read_empty_tiles(zone.run_dir, zone.lattice, keys=zone.keys, seed=seed)]
         for name, zone in pictures.zones.items()
     ]
     turns = [entry for entry in chain.from_iterable(zip_longest(*found)) if entry is not None]

@@ -579,6 +579,7 @@ def test_prepared_scenes_say_what_was_decided(make_tif: MakeTif, open_run: OpenR
     assert said == {
         "scene_id": "a",
         "offset_rc": [0, 0],
+        "window": [0, 0, 100, 100],
         "rgb_bands": [1, 2, 3],
         "bands": "red = 1, green = 2, blue = 3, by colour interpretation",
         "stretch": IDENTITY.to_dict(),

@@ -28,6 +28,7 @@ from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.write import run_document, run_lock, stac_item
 from pipeline.write.coverage import Conservation
 from pipeline.write.manifest import read_manifest
+from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.report.report import ReportInputs
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import begin
@@ -81,7 +82,7 @@ def started_run(place: Path | str, monkeypatch: pytest.MonkeyPatch) -> MergedRun
         run_dir=run_dir,
         shards=(SHARD,),
         info=info,
-        record_fingerprint="ab" * 32,
+        keys=AlikeKeys("ab" * 32),
         conservation=Conservation(planned=1, found=1, empty=0, failed=0, reasons={}),
         inside=np.ones((2, 2), dtype=np.bool_),
         imagery=lambda: Imagery(sources=(), load=LoadOptions()),

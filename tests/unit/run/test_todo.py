@@ -16,6 +16,7 @@ from pipeline.schema.imagery import Scene
 from pipeline.schema.tile_answers import BlockRecord, Reason, TileRecord, TileStatus
 from pipeline.schema.tiling import BlockSpec
 from pipeline.write.records.block_records import write_block_record
+from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, write_run_json
 
@@ -68,7 +69,7 @@ def context_of(folder: Path, scene: Scene, *, unread: tuple[str, ...]) -> Any:
     )
     write_run_json(run_dir.run_json, info)
     sources = (SimpleNamespace(scene=scene),)
-    return SimpleNamespace(plan=plan, run_dir=str(folder), fingerprint=FINGERPRINT, scene_sources=sources)
+    return SimpleNamespace(plan=plan, run_dir=str(folder), keys=AlikeKeys(FINGERPRINT), scene_sources=sources)
 
 
 def left(context: Any, *, retry_failed: bool = False) -> list[int]:

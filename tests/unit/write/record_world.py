@@ -17,6 +17,7 @@ from pipeline.write.instances import InstanceMeta
 from pipeline.write.masks_zarr import MaskStore, ShardPixels, create_masks, write_shard
 from pipeline.write.plan_table import write_plan
 from pipeline.write.records.block_records import write_block_record
+from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, write_run_json
 from pipeline.write.stac_item import ItemInputs, footprint_lonlat, write_item
@@ -332,7 +333,7 @@ def golden_run(folder: Path) -> None:
     inside[:2, :2] = True
     write_plan(run_dir.plan, lattice, inside)
     write_block_record(run_dir, mixed_record(lattice), lattice=lattice)
-    write_coverage(run_dir, lattice, inside, fingerprint=info.fingerprint, queries=QUERIES).require()
+    write_coverage(run_dir, lattice, inside, keys=AlikeKeys(info.fingerprint), queries=QUERIES).require()
     rasters = [id_raster(seed=0), id_raster(seed=1)]
     table = table_of(rasters)
     write_objects(run_dir, table, grid=lattice.grid, meta=META)

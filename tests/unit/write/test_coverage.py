@@ -31,6 +31,7 @@ from pipeline.write.coverage import (
     write_coverage,
 )
 from pipeline.write.records.block_records import write_block_record
+from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.run_dir import RunDir
 
 FP = "f" * 64
@@ -52,7 +53,9 @@ QUESTIONS = ("roofs", "lakes", "roads")
 
 
 def ledger(tmp_path: Path, inside: NDArray[np.bool_], n_queries: int = 2) -> Conservation:
-    return write_coverage(RunDir(tmp_path), LATTICE, inside, fingerprint=FP, queries=QUESTIONS[:n_queries])
+    return write_coverage(
+        RunDir(tmp_path), LATTICE, inside, keys=AlikeKeys(FP), queries=QUESTIONS[:n_queries]
+    )
 
 
 def rows_of(tmp_path: Path) -> dict[tuple[str, int], dict[str, Any]]:
@@ -151,7 +154,7 @@ def test_a_searched_area_in_words(km2: tuple[float, ...], planned_km2: float | N
 def test_without_a_place_on_earth_areas_are_null_and_pixels_are_counted(tmp_path: Path) -> None:
     lattice = lattice_of(grid_of(crs=None))
     write_block_record(RunDir(tmp_path), mixed_record(lattice), lattice=lattice)
-    area = write_coverage(RunDir(tmp_path), lattice, MIXED, fingerprint=FP, queries=("a", "b")).searched
+    area = write_coverage(RunDir(tmp_path), lattice, MIXED, keys=AlikeKeys(FP), queries=("a", "b")).searched
     assert {(r["km2"], r["searched_km2"]) for r in rows_of(tmp_path).values()} == {(None, None)}
     assert area is not None
     assert (area.planned_km2, area.searched_km2, area.searched_px) == (None, (), (300, 400))
@@ -277,7 +280,7 @@ def test_a_gated_runs_ledger_says_what_the_gate_thought(tmp_path: Path) -> None:
     ledger(tmp_path, MIXED)
     assert "gate_p" not in pq.read_schema(tmp_path / "coverage.parquet").names
     write_coverage(
-        RunDir(tmp_path), LATTICE, MIXED, fingerprint=FP, queries=QUESTIONS[:2], more=GATE_COLUMNS
+        RunDir(tmp_path), LATTICE, MIXED, keys=AlikeKeys(FP), queries=QUESTIONS[:2], more=GATE_COLUMNS
     ).require()
     looks = {key: (row["gate_p"], row["audited"]) for key, row in rows_of(tmp_path).items()}
     assert looks["r00000c00000", 0] == (0.25, True)
@@ -293,7 +296,7 @@ def test_the_ledger_names_the_scenes_that_a_tile_was_judged_on(tmp_path: Path) -
         RunDir(tmp_path),
         LATTICE,
         MIXED,
-        fingerprint=FP,
+        keys=AlikeKeys(FP),
         queries=QUESTIONS[:2],
         more=SCENE_COLUMNS,
         scene_ids=("new", "mid", "old"),
@@ -317,7 +320,7 @@ def test_the_ledger_of_a_run_with_masks_tells_clouds_from_nodata(tmp_path: Path)
     ledger(tmp_path, MIXED)
     assert "cloud_share" not in pq.read_schema(tmp_path / "coverage.parquet").names
     law = write_coverage(
-        RunDir(tmp_path), LATTICE, MIXED, fingerprint=FP, queries=QUESTIONS[:2], more=CLOUD_COLUMNS
+        RunDir(tmp_path), LATTICE, MIXED, keys=AlikeKeys(FP), queries=QUESTIONS[:2], more=CLOUD_COLUMNS
     )
     law.require()
     assert law.reasons["empty/cloud"] == 1

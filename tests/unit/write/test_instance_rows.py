@@ -18,6 +18,7 @@ from pipeline.write import instance_rows as instance_rows_module
 from pipeline.write.ground_area import geodesic_area_m2
 from pipeline.write.instance_rows import MergedColumns, PromptBook, instance_rows, scene_lists
 from pipeline.write.records.block_records import write_block_record
+from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.run_dir import RunDir
 
 FP = "f" * 64
@@ -45,7 +46,7 @@ def book(tmp_path: Path) -> PromptBook:
             BlockRecord(block_id=block_id, fingerprint=FP, tiles=tiles, valid=valid),
             lattice=LATTICE,
         )
-    return PromptBook(LATTICE, 0, RunDir(tmp_path).block, FP)
+    return PromptBook(LATTICE, 0, RunDir(tmp_path).block, AlikeKeys(FP))
 
 
 def test_prompts_are_found_and_moved_to_the_grid(book: PromptBook) -> None:
@@ -156,7 +157,7 @@ def test_rows_of_known_locations_name_their_feature(tmp_path: Path) -> None:
     valid = {row.tile.tile_id: np.ones(row.tile.core.shape, dtype=np.bool_)}
     record = BlockRecord(block_id="b00000_00000", fingerprint=FP, tiles=(row,), valid=valid)
     write_block_record(RunDir(tmp_path), record, lattice=LATTICE)
-    book = PromptBook(LATTICE, 0, RunDir(tmp_path).block, FP)
+    book = PromptBook(LATTICE, 0, RunDir(tmp_path).block, AlikeKeys(FP))
     rows = book.look_up(np.array([1, 1]), np.array([2, 0]))
     assert rows["feature_id"].to_pylist() == ["9", "7"]
     assert rows["feature_attributes"].to_pylist() == ['{"k": 2}', '{"k": 0}']

@@ -26,6 +26,7 @@ from pipeline.schema.imagery import BlockImage
 from pipeline.schema.tile_answers import TilePrompts, TileStatus
 from pipeline.schema.tiling import BlockSpec, Window
 from pipeline.write.records.block_records import read_block_record
+from pipeline.write.records.record_keys import key_of
 from pipeline.write.run_dir import RunDir
 
 LABELS = np.zeros((40, 40), dtype=np.int64)
@@ -119,7 +120,9 @@ def test_a_block_goes_through_the_three_actors(context: RunContext, world: Label
         "n_calls": 0,
         "failures": "[]",
     }, "an oracle calls no model"
-    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    record = read_block_record(
+        RunDir(context.run_dir).block("b00000_00000"), key_of(context.keys, "b00000_00000").fingerprint
+    )
     shown = {
         tile.tile.tile_id: int((tile.labels > 0).sum()) for tile in record.tiles if tile.labels is not None
     }
@@ -139,7 +142,9 @@ def test_blocks_of_several_runs_go_through_the_same_actors(tmp_path: Path) -> No
             np.testing.assert_array_equal(image.rgb, np.moveaxis(scene.read(), 0, 2))
         segmenter(asyncio.run(only(prompter, pixels)))
     for run, labels in zip(runs, (LABELS, LABELS.T), strict=True):
-        record = read_block_record(RunDir(run.run_dir).block("b00000_00000"), run.fingerprint)
+        record = read_block_record(
+            RunDir(run.run_dir).block("b00000_00000"), key_of(run.keys, "b00000_00000").fingerprint
+        )
         shown = np.zeros(labels.shape, dtype=np.bool_)
         for tile in record.tiles:
             if tile.labels is not None:
@@ -213,5 +218,7 @@ def test_an_unreadable_block_is_a_failure_of_its_tiles_and_no_crash(context: Run
     answered = asyncio.run(only(PromptActor([context]), first_run(image)))
     (summary,) = SegmentActor([context])(answered).to_pylist()
     assert (summary["failed"], summary["found"], summary["n_embeddings"], summary["n_calls"]) == (4, 0, 0, 0)
-    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    record = read_block_record(
+        RunDir(context.run_dir).block("b00000_00000"), key_of(context.keys, "b00000_00000").fingerprint
+    )
     assert {(tile.status, tile.error) for tile in record.tiles} == {(TileStatus.FAILED, "read failed")}

@@ -18,6 +18,7 @@ from pipeline.run.infer.progress import BlockSummary
 from pipeline.run.infer.steps import RunContext
 from pipeline.schema.tile_answers import Reason
 from pipeline.write.records.block_records import read_block_record
+from pipeline.write.records.record_keys import key_of
 from pipeline.write.run_dir import RunDir
 
 
@@ -29,7 +30,9 @@ def failed(context: RunContext) -> dict[str, Reason]:
     """tile_id -> reason, of all committed blocks."""
     told = {}
     for block in context.plan.blocks():
-        record = read_block_record(RunDir(context.run_dir).block(block.block_id), context.fingerprint)
+        record = read_block_record(
+            RunDir(context.run_dir).block(block.block_id), key_of(context.keys, block.block_id).fingerprint
+        )
         told |= {row.tile.tile_id: row.reason for row in record.tiles if row.status == "failed"}
     return told
 

@@ -37,6 +37,7 @@ from pipeline.schema.tile_answers import (
 from pipeline.schema.tiling import BlockSpec, RunGrid, TileLattice, Window
 from pipeline.segment.segmenter import Embedding
 from pipeline.write.records.block_records import read_block_record
+from pipeline.write.records.record_keys import AlikeKeys, key_of
 from pipeline.write.run_dir import RunDir
 
 QUERIES = ("tanks", "lakes")
@@ -76,6 +77,7 @@ def make_context(
         scene_sources=(),
         run_dir=str(folder),
         fingerprint="f" * 64,
+        keys=AlikeKeys("f" * 64),
         model_ids={"prompter": "p", "segmenter": "s"},
     )
 
@@ -132,7 +134,9 @@ def test_tiles_under_clouds_cost_no_call_and_the_record_counts_their_pixels(cont
     assert "r00000c00001" not in [tile_id for tile_id, _ in prompter.asked]
     summary = SegmentStep(context, FakeSegmenter()).commit(image, answers)
     assert (summary.found, summary.empty, summary.nodata, summary.failed) == (1, 3, 1, 0)
-    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    record = read_block_record(
+        RunDir(context.run_dir).block("b00000_00000"), key_of(context.keys, "b00000_00000").fingerprint
+    )
     told = {row.tile.tile_id: (row.valid_px, row.cloud_px) for row in record.tiles if row.query_index == 0}
     assert told == {
         "r00000c00000": (400, 0),
@@ -153,7 +157,9 @@ def test_a_gate_looks_at_tiles_with_imagery_and_its_judgement_is_committed(tmp_p
     assert [look.key for look in gate.looks] == ["r00000c00000", "r00001c00001"]
     assert prompter.asked == [("r00000c00000", ("lakes",)), ("r00001c00001", QUERIES)]
     SegmentStep(context, FakeSegmenter()).commit(image, answers)
-    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    record = read_block_record(
+        RunDir(context.run_dir).block("b00000_00000"), key_of(context.keys, "b00000_00000").fingerprint
+    )
     told = {(row.tile.tile_id, row.query_index): (row.status, row.reason, row.gate_p) for row in record.tiles}
     assert told["r00000c00000", 0] == (TileStatus.EMPTY, Reason.GATE, 0.1)
     assert told["r00000c00000", 1] == (TileStatus.FOUND, Reason.NONE, 0.8)
@@ -220,7 +226,9 @@ def test_one_embedding_per_tile_for_all_queries_and_the_record_says_everything(c
     assert (summary.found, summary.empty, summary.failed) == (2, 2, 0)
     assert summary.n_embeddings == 2
     assert segmenter.embedded == ["r00000c00000", "r00001c00001"]
-    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    record = read_block_record(
+        RunDir(context.run_dir).block("b00000_00000"), key_of(context.keys, "b00000_00000").fingerprint
+    )
     rows = {(row.tile.tile_id, row.query_index): row for row in record.tiles}
     first = rows["r00000c00000", 0]
     assert first.labels is not None
@@ -256,7 +264,9 @@ def test_a_verifier_rejects_masks_and_the_record_says_which(tmp_path: Path) -> N
         )
     assert (summary.found, summary.empty, summary.failed) == (2, 2, 0)
     assert verifier.asked == [("r00000c00000", "tanks"), ("r00000c00000", "lakes"), ("r00000c00001", "tanks")]
-    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    record = read_block_record(
+        RunDir(context.run_dir).block("b00000_00000"), key_of(context.keys, "b00000_00000").fingerprint
+    )
     rows = {(row.tile.tile_id, row.query_index): row for row in record.tiles}
     kept = rows["r00000c00000", 0]
     assert kept.verified == (None, 0.49, 0.5)
@@ -281,7 +291,9 @@ def test_a_prompt_without_a_mask_is_recorded_as_empty_with_a_reason(context: Run
     )
     summary = SegmentStep(context, FakeSegmenter()).commit(image, answers)
     assert (summary.found, summary.empty) == (0, 4)
-    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    record = read_block_record(
+        RunDir(context.run_dir).block("b00000_00000"), key_of(context.keys, "b00000_00000").fingerprint
+    )
     assert record.tiles[0].error == "no prompt gave a mask with pixels"
 
 
@@ -311,7 +323,9 @@ def until_it_lives(do: Callable[[], BlockSummary]) -> tuple[BlockSummary, int]:
 
 def committed(context: RunContext) -> dict[str, tuple[TileStatus, Reason, str]]:
     """tile_id -> what the record says of the query that found something."""
-    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    record = read_block_record(
+        RunDir(context.run_dir).block("b00000_00000"), key_of(context.keys, "b00000_00000").fingerprint
+    )
     return {row.tile.tile_id: (row.status, row.reason, row.error) for row in record.tiles[::2]}
 
 
@@ -387,7 +401,9 @@ def test_a_broken_device_is_given_up_after_few_processes(context: RunContext) ->
     assert (summary.found, summary.failed) == (0, 4)
     assert deaths == ONE_BY_ONE_AFTER + MAX_LONE_CRASHES
     assert {reason for _, reason, _ in committed(context).values()} == {Reason.CRASHED}
-    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    record = read_block_record(
+        RunDir(context.run_dir).block("b00000_00000"), key_of(context.keys, "b00000_00000").fingerprint
+    )
     assert {row.reason for row in record.tiles[1::2]} == {Reason.PROMPTER}
 
 
@@ -447,7 +463,9 @@ def test_an_error_of_one_call_is_its_tiles_failure_and_the_next_tile_is_segmente
             return super().segment(embedding, prompts)
 
     SegmentStep(context, Full()).commit(image, answers)
-    record = read_block_record(RunDir(context.run_dir).block("b00000_00000"), context.fingerprint)
+    record = read_block_record(
+        RunDir(context.run_dir).block("b00000_00000"), key_of(context.keys, "b00000_00000").fingerprint
+    )
     told = [(row.status, row.reason) for row in record.tiles if row.query_index == 0]
     assert told == [(TileStatus.FAILED, Reason.MODEL_ERROR), *[(TileStatus.FOUND, Reason.NONE)] * 3]
 

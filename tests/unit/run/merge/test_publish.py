@@ -23,6 +23,7 @@ from pipeline.files.store.store_path import store_path
 from pipeline.run.merge import order_tasks
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.publish import named_job, publish_merge
+from pipeline.write.records.record_keys import AlikeKeys
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -164,7 +165,7 @@ def test_a_missing_record_and_a_torn_one_are_named(records: tuple[Path, MergeJob
         runs.merge(mine)
     torn.write_bytes(whole)
     with pytest.raises(RecordError, match="belongs to another run"):
-        runs.merge(replace(mine, fingerprint="cd" * 32))
+        runs.merge(replace(mine, keys=AlikeKeys("cd" * 32)))
 
 
 def test_steps_are_idempotent(records: tuple[Path, MergeJob], tmp_path: Path) -> None:

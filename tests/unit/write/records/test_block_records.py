@@ -36,6 +36,7 @@ from pipeline.write.records.block_records import (
 from pipeline.write.records.done_records import done_blocks
 from pipeline.write.records.label_codec import decode_bits, decode_labels
 from pipeline.write.records.record_columns import SCHEMA
+from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.run_dir import RunDir
 
 FP = "f" * 64
@@ -196,7 +197,7 @@ def test_every_truncation_is_noticed(run_dir: RunDir) -> None:
         path.write_bytes(data[:n])
         with pytest.raises(RecordError, match=r"b00000_00000\.parquet is damaged.*does this block again"):
             read_block_record(path, FP)
-        found = done_blocks(run_dir, FP, ["b00000_00000"])
+        found = done_blocks(run_dir, AlikeKeys(FP), ["b00000_00000"])
         assert not found.done
         assert list(found.unusable) == ["b00000_00000"]
 
@@ -220,9 +221,9 @@ def test_no_flipped_byte_is_read_and_none_counts_as_done(run_dir: RunDir) -> Non
         path.write_bytes(data[:position] + bytes([data[position] ^ 1 << n % 8]) + data[position + 1 :])
         with pytest.raises(RecordError, match=r"b00000_00000\.parquet is damaged"):
             readers[n % len(readers)]()
-        assert list(done_blocks(run_dir, FP, ["b00000_00000"]).unusable) == ["b00000_00000"]
+        assert list(done_blocks(run_dir, AlikeKeys(FP), ["b00000_00000"]).unusable) == ["b00000_00000"]
     path.write_bytes(data)
-    assert list(done_blocks(run_dir, FP, ["b00000_00000"]).done) == ["b00000_00000"]
+    assert list(done_blocks(run_dir, AlikeKeys(FP), ["b00000_00000"]).done) == ["b00000_00000"]
 
 
 def test_missing_foreign_renamed_and_other_version_files_are_named(

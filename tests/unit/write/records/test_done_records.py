@@ -10,6 +10,7 @@ from record_world import lattice_of, mixed_record
 
 from pipeline.write.records.block_records import check_record, write_block_record
 from pipeline.write.records.done_records import done_blocks, record_files
+from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.run_dir import RunDir
 
 FP = "f" * 64
@@ -26,23 +27,23 @@ def test_a_record_from_before_the_hash_is_done_again(run_dir: RunDir) -> None:
     """It cannot show that it is whole, so it is not trusted."""
     old = GOLDEN / "blocks-without-hash" / "b00000_00000.parquet"
     run_dir.block("b00000_00000").write_bytes(old.read_bytes())
-    found = done_blocks(run_dir, FP, ["b00000_00000"])
+    found = done_blocks(run_dir, AlikeKeys(FP), ["b00000_00000"])
     assert not found.done
     assert "no hash of its content" in found.unusable["b00000_00000"]
     write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE)
-    assert list(done_blocks(run_dir, FP, ["b00000_00000"]).done) == ["b00000_00000"]
+    assert list(done_blocks(run_dir, AlikeKeys(FP), ["b00000_00000"]).done) == ["b00000_00000"]
 
 
 def test_only_whole_records_of_this_run_are_done(run_dir: RunDir) -> None:
     names = [f"b00000_0000{n}" for n in range(4)]
-    assert done_blocks(run_dir, FP, names).done == {}
+    assert done_blocks(run_dir, AlikeKeys(FP), names).done == {}
     write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE)
     run_dir.block(names[1]).write_bytes(b"")
     write_block_record(
         run_dir, replace(mixed_record(LATTICE, fingerprint="0" * 64), block_id=names[2]), lattice=LATTICE
     )
     (run_dir.blocks.local() / ".b00000_00003.parquet.abc.tmp").write_bytes(b"half")
-    found = done_blocks(run_dir, FP, names)
+    found = done_blocks(run_dir, AlikeKeys(FP), names)
     assert found.done == {names[0]: check_record(run_dir.block(names[0]), FP)}
     assert set(found.unusable) == {names[1], names[2]}
 
@@ -52,4 +53,4 @@ def test_files_that_are_not_named_like_a_record_count_for_nothing(run_dir: RunDi
     for name in ("b00000_00000 (copy).parquet", "notes.parquet", "b1.parquet", ".b00000_00000.parquet"):
         (run_dir.blocks / name).write_bytes(b"anything")
     assert record_files(run_dir) == [path]
-    assert not done_blocks(run_dir, FP, ["b00000_00000"]).unusable
+    assert not done_blocks(run_dir, AlikeKeys(FP), ["b00000_00000"]).unusable

@@ -14,6 +14,7 @@ from pipeline.schema.tile_answers import BlockRecord, Reason, TileStatus
 from pipeline.schema.tiling import block_id
 from pipeline.stitch.sources import BlockSource
 from pipeline.write.records.block_records import write_block_record
+from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.records.record_source import RasterFate, RecordSource
 from pipeline.write.run_dir import RunDir
 
@@ -23,7 +24,11 @@ LATTICE = lattice_of()
 
 def source_of(run_dir: RunDir, query_index: int = 0, *, block_cache_bytes: int = 2**20) -> RecordSource:
     return RecordSource(
-        run_dir.block, LATTICE, fingerprint=FP, query_index=query_index, block_cache_bytes=block_cache_bytes
+        run_dir.block,
+        LATTICE,
+        keys=AlikeKeys(FP),
+        query_index=query_index,
+        block_cache_bytes=block_cache_bytes,
     )
 
 
@@ -152,14 +157,14 @@ def test_memory_stays_within_the_budget_and_answers_stay_the_same(tmp_path: Path
         )
         want |= {(row.tile.tile_row, row.tile.tile_col): row.labels for row in rows}
     budget = 1500
-    source = RecordSource(run.block, lattice, fingerprint=FP, query_index=0, block_cache_bytes=budget)
+    source = RecordSource(run.block, lattice, keys=AlikeKeys(FP), query_index=0, block_cache_bytes=budget)
     for key in sorted(want, key=lambda k: hash((k, "shuffled"))):
         np.testing.assert_array_equal(source.labels(*key), want[key])
         assert source._blobs.n_bytes <= budget
 
 
 def test_damage_and_foreign_records_raise(run_dir: RunDir) -> None:
-    source = RecordSource(run_dir.block, LATTICE, fingerprint="0" * 64, query_index=0)
+    source = RecordSource(run_dir.block, LATTICE, keys=AlikeKeys("0" * 64), query_index=0)
     with pytest.raises(RecordError, match="another run"):
         source.fragments(0, 0)
     path = run_dir.block("b00000_00000")
@@ -231,6 +236,6 @@ def test_strips_are_cut_from_the_labels(run_dir: RunDir) -> None:
 
 
 def test_a_record_of_another_lattice_is_refused(run_dir: RunDir) -> None:
-    other = RecordSource(run_dir.block, lattice_of(halo_px=2), fingerprint=FP, query_index=0)
+    other = RecordSource(run_dir.block, lattice_of(halo_px=2), keys=AlikeKeys(FP), query_index=0)
     with pytest.raises(RecordError, match="not those of this run's lattice"):
         other.fragments(0, 0)

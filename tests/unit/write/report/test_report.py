@@ -19,6 +19,7 @@ from record_world import META, QUERIES, golden_run, grid_of, id_raster, lattice_
 from pipeline.errors import SourceError
 from pipeline.schema.tiling import Window
 from pipeline.write.coverage import Conservation, write_coverage
+from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.report import report_objects
 from pipeline.write.report.report import ReportInputs, write_report
 from pipeline.write.run_dir import RunDir
@@ -64,7 +65,7 @@ def finished(tmp_path: Path) -> RunDir:
 def ledger(run_dir: RunDir) -> Conservation:
     inside = np.zeros((4, 5), dtype=np.bool_)
     inside[:2, :2] = True
-    return write_coverage(run_dir, lattice_of(), inside, fingerprint="f" * 64, queries=QUERIES)
+    return write_coverage(run_dir, lattice_of(), inside, keys=AlikeKeys("f" * 64), queries=QUERIES)
 
 
 def page_of(
@@ -74,7 +75,13 @@ def page_of(
     overview: NDArray[np.uint8] | None = None,
     read_rgb: Callable[[Window], NDArray[np.uint8]] | None = None,
 ) -> Page:
-    inputs = ReportInputs(info=info, conservation=ledger(run_dir), overview_rgb=overview, read_rgb=read_rgb)
+    inputs = ReportInputs(
+        info=info,
+        keys=AlikeKeys(info.fingerprint),
+        conservation=ledger(run_dir),
+        overview_rgb=overview,
+        read_rgb=read_rgb,
+    )
     return Page(write_report(run_dir, inputs).read_text())
 
 

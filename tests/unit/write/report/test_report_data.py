@@ -21,6 +21,7 @@ from pipeline.write.geo_parquet import with_geometry
 from pipeline.write.georeference import to_crs_coordinates
 from pipeline.write.instances import SCHEMA
 from pipeline.write.records.block_records import write_block_record
+from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.report import report_data
 from pipeline.write.report.report_data import (
     read_chips,
@@ -101,7 +102,7 @@ def test_tiles_failures_and_empty_tiles_are_read_back(run_dir: RunDir) -> None:
     np.testing.assert_array_equal(statuses, want)
     assert read_failures(run_dir, limit=5) == [("r00001c00001", "malformed", "no JSON in the reply")]
     assert read_failures(run_dir, limit=0) == []
-    (empty,) = read_empty_tiles(run_dir, lattice_of(), fingerprint="f" * 64, seed=0)
+    (empty,) = read_empty_tiles(run_dir, lattice_of(), keys=AlikeKeys("f" * 64), seed=0)
     assert (empty.tile_row, empty.tile_col, empty.tile_id) == (1, 0, "r00001c00000")
 
 
@@ -267,7 +268,7 @@ def test_a_tile_of_several_queries_shows_what_is_not_to_be_overlooked(tmp_path: 
     assert read_statuses(run_dir, lattice).tolist() == [[1, 3, 3, 2]]
     assert read_failures(run_dir, limit=9) == [("t1", "timeout", "late"), ("t2", "timeout", "late")]
     write_block_record(run_dir, mixed_record(lattice_of()), lattice=lattice_of())
-    (empty,) = read_empty_tiles(run_dir, lattice, fingerprint="f" * 64, seed=0)
+    (empty,) = read_empty_tiles(run_dir, lattice, keys=AlikeKeys("f" * 64), seed=0)
     assert empty.tile_id == "t3"
 
 
@@ -281,7 +282,7 @@ def test_a_few_empty_tiles_are_picked_by_seed(run_dir: RunDir, tmp_path: Path) -
     def places(seed: int) -> list[tuple[int, int]]:
         return [
             (tile.tile_row, tile.tile_col)
-            for tile in read_empty_tiles(other, lattice, fingerprint="f" * 64, seed=seed)
+            for tile in read_empty_tiles(other, lattice, keys=AlikeKeys("f" * 64), seed=seed)
         ]
 
     assert len(places(0)) == len(set(places(0))) == report_data.N_NOTHING

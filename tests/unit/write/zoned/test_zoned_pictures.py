@@ -17,6 +17,7 @@ from zone_results import PARAMETERS, Seen, two_zones, zoned_info
 
 from pipeline.run.zones.zone_publish import publish_zones
 from pipeline.schema.tiling import RunGrid, Window
+from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.report.report_images import STATUS_COLOURS
 from pipeline.write.run_dir import RunDir
 from pipeline.write.zoned.zoned_pictures import ZonedPictures, ZoneTiles, picture_sections, read_tile_statuses
@@ -49,7 +50,7 @@ def pictures(tmp_path: Path) -> ZonedPictures:
         grid=GRID,
         zones={
             each.zone.name: ZoneTiles(
-                run_dir=each.run_dir, lattice=each.info.lattice, fingerprint=each.info.fingerprint
+                run_dir=each.run_dir, lattice=each.info.lattice, keys=AlikeKeys(each.info.fingerprint)
             )
             for each in results
         },

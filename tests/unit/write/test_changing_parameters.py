@@ -1,0 +1,47 @@
+"""Which runs are one run with other ground."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.write.changing_parameters import could_update, is_update
+
+FILE = {"scene_id": "a", "size": 1}
+LISTED = {"scene_id": "b", "collection": "s2"}
+BEFORE: dict[str, Any] = {
+    "queries": ["q"],
+    "area": "x",
+    "scenes": [FILE, LISTED],
+    "items": {"mask": "off"},
+    "clouds": {"max_cloud_share": 0.8},
+    "grid": {"crs": None, "transform": [1, 0, 0, 0, -1, 0], "shape": [4, 4]},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "without", "want"),
+    [
+        ({}, (), True),
+        ({"area": "y", "scenes": [LISTED], "datetime_of": ["2024"]}, (), True),
+        ({"queries": ["r"]}, (), False),
+        ({"items": {"mask": "auto"}}, (), False),
+        ({}, ("items",), False),
+        ({"scenes": [FILE]}, ("items",), True),
+        ({"clouds": {"max_cloud_share": 0.5}}, (), False),
+        ({}, ("clouds",), True),
+        ({"grid": {"crs": "EPSG:1", "transform": [1, 0, 0, 0, -1, 0], "shape": [4, 4]}}, (), False),
+    ],
+)
+def test_only_the_ground_may_change(change: dict[str, Any], without: tuple[str, ...], want: bool) -> None:
+    now = {key: value for key, value in {**BEFORE, **change}.items() if key not in without}
+    assert is_update(BEFORE, now) is want
+    assert is_update(now, BEFORE) is want
+
+
+def test_a_grid_of_another_size_would_be_kept() -> None:
+    now = {**BEFORE, "grid": {**BEFORE["grid"], "shape": [9, 9]}}
+    assert not is_update(BEFORE, now)
+    assert could_update(BEFORE, now)
+    assert not could_update(BEFORE, {**now, "queries": ["r"]})
