@@ -124,7 +124,9 @@ def compared(bench: Bench, place: str, kind: str, *, healed: bool) -> list[str]:
     found = contents(place)
     wanted = bench.undisturbed(kind).contents
     if healed:
-        snapshot = next(name.split("/")[1] for name in wanted if name.startswith("snapshots/"))
+        snapshot = next(
+            name.split("/")[1] for name in sorted(wanted, reverse=True) if name.startswith("snapshots/")
+        )
         found = {
             name: what
             for name, what in found.items()

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pipeline.errors import MissingRecordError, OtherInputsError, RecordError
 from pipeline.files.fail_point import reach
 from pipeline.files.public_text import public_text
+from pipeline.files.store.store import StoreError
 from pipeline.files.store.store_path import Place, StorePath, store_path
 from pipeline.schema.tile_answers import BlockRecord, Reason, TileRecord, TileStatus
 from pipeline.schema.tiling import TileLattice, TileSpec, Window, tile_id
@@ -305,6 +306,8 @@ def _open(place: Place, fingerprint: str) -> Iterator[tuple[pq.ParquetFile, dict
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise MissingRecordError(f"block record {path} is missing. To fix: {_AGAIN}") from error
+    except StoreError:  # it says nothing of the record
+        raise
     except OSError as error:
         raise RecordError(f"block record {path} is damaged ({error}). To fix: {_AGAIN}") from error
     with _parsed(data, path, fingerprint) as parsed:

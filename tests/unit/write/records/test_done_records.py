@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from record_world import lattice_of, mixed_record
 
+from pipeline.files.store.store import StoreError
+from pipeline.files.store.store_path import StorePath
 from pipeline.write.records.block_records import check_record, write_block_record
 from pipeline.write.records.done_records import done_blocks, record_files
 from pipeline.write.records.record_keys import AlikeKeys
@@ -54,3 +56,14 @@ def test_files_that_are_not_named_like_a_record_count_for_nothing(run_dir: RunDi
         (run_dir.blocks / name).write_bytes(b"anything")
     assert record_files(run_dir) == [path]
     assert not done_blocks(run_dir, AlikeKeys(FP), ["b00000_00000"]).unusable
+
+
+def test_a_store_that_does_not_answer_damages_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(_: StorePath) -> bytes:
+        raise StoreError(5, "the store did not answer in time", "run/blocks")
+
+    monkeypatch.setattr(StorePath, "read_bytes", silent)
+    with pytest.raises(StoreError):
+        done_blocks(RunDir(tmp_path), AlikeKeys("f"), ["b00000_00000"])
