@@ -77,6 +77,7 @@ class BlockInputs:
         here = np.flatnonzero((parts[:, 0] < parts[:, 2]) & (parts[:, 1] < parts[:, 3])).tolist()
         inputs = {
             "run": self.shared,
+            "block": block_id,
             "tiles": ["".join("01"[tile] for tile in line) for line in looked_at.astype(int).tolist()],
             "scenes": [
                 [self.scene_ids[number], self.contents[number], parts[number].tolist()] for number in here
@@ -86,8 +87,9 @@ class BlockInputs:
         key = hashlib.sha256(text.encode()).hexdigest()
         return BlockKey(fingerprint=key, inputs=text, scenes=tuple(here))
 
-    def is_own(self, inputs: str) -> bool:
-        return _parsed(inputs).get("run") == self.shared
+    def is_own(self, block_id: str, inputs: str) -> bool:
+        found = _parsed(inputs)
+        return (found.get("run"), found.get("block")) == (self.shared, block_id)
 
 
 def shared_fingerprint(parameters: Mapping[str, Any]) -> str:
@@ -197,4 +199,4 @@ def _parsed(inputs: str) -> dict[str, Any]:
         found = json.loads(inputs) if inputs else {}
     except ValueError:
         return {}
-    return found if isinstance(found, dict) and {"run", "tiles", "scenes"} <= found.keys() else {}
+    return found if isinstance(found, dict) and {"run", "block", "tiles", "scenes"} <= found.keys() else {}

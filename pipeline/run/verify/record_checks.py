@@ -71,7 +71,7 @@ def _is_kept(records: Records, name: str) -> bool:
     try:
         check_record(records.run_dir.block(name), "")
     except OtherInputsError as error:
-        return records.keys.is_own(error.inputs)
+        return records.keys.is_own(name, error.inputs)
     except RecordError:
         return False
     return False

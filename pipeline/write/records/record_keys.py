@@ -41,9 +41,9 @@ class RecordKeys(Protocol):
         """Give the key of a block. None: it is not planned."""
         ...
 
-    def is_own(self, inputs: str) -> bool:
-        """Whether a record with these `inputs` was made by this run, maybe for an area or scenes of
-        another time.
+    def is_own(self, block_id: str, inputs: str) -> bool:
+        """Whether a record of a block with these `inputs` was made by this run, maybe for an area or scenes
+        of another time.
         """
         ...
 
@@ -65,5 +65,5 @@ class AlikeKeys:
     def of(self, block_id: str) -> BlockKey:  # noqa: ARG002
         return BlockKey(fingerprint=self.fingerprint)
 
-    def is_own(self, inputs: str) -> bool:  # noqa: ARG002
+    def is_own(self, block_id: str, inputs: str) -> bool:  # noqa: ARG002
         return False

@@ -105,7 +105,7 @@ def test_a_key_changes_exactly_when_its_inputs_do(
                 else:
                     same_run = one[2] == other[2]
                     assert bool(why_again(keys[0].inputs, keys[1])) == same_run
-                    assert inputs_of(other).is_own(keys[0].inputs) == same_run
+                    assert inputs_of(other).is_own(name, keys[0].inputs) == same_run
 
 
 INSIDE = np.ones((4, 4), dtype=np.bool_)

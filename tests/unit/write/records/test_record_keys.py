@@ -19,7 +19,7 @@ def test_records_of_earlier_versions_count_the_scenes_of_the_run() -> None:
     key = key_of(AlikeKeys("f"), "b00000_00000")
     assert key.fingerprint == "f"
     assert key.run_numbers((2, 9)) == key.own_numbers((2, 9)) == (2, 9)
-    assert not AlikeKeys("f").is_own("{}")
+    assert not AlikeKeys("f").is_own("b00000_00000", "{}")
 
 
 def test_no_record_of_a_block_counts_that_is_not_planned() -> None:
