@@ -145,6 +145,7 @@ def test_the_lines_of_the_help_open_what_the_last_table_names(
     assert (ids > 0).any()
 
 
+@pytest.mark.long
 def test_several_machines_list_nothing_to_find_their_tables(
     run_job: RunJob,
     words: list[object],
