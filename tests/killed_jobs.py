@@ -157,9 +157,9 @@ def _tell_todo(file: Path) -> None:
 
     find = flow.todo
 
-    def told(context: RunContext, *, retry_failed: bool) -> Found:
+    def told(context: RunContext, *, retry_failed: bool, update: bool = False) -> Found:
         begun = sorted(context.journal.in_progress())
-        found = find(context, retry_failed=retry_failed)
+        found = find(context, retry_failed=retry_failed, update=update)
         left = [block.block_id for block in found.blocks]
         file.write_text(json.dumps({"left": left, "begun": sorted(set(begun) & set(left))}))
         return found
