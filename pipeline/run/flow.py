@@ -215,6 +215,8 @@ def infer(work: Sequence[tuple[RunContext, Todo]], *, runner: Runner, screen: Sc
             breaker.add(block)
 
     run_blocks(blocks, count, runner=runner, screen=screen)
+    for context, _ in work:
+        context.journal.reset()  # a process that died with its record committed has left a note
 
 
 def run_blocks(

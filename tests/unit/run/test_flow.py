@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from label_worlds import write_label_world
+from run.infer.oracle_context import oracle_context
 
 from pipeline.errors import InputError
 from pipeline.files.store.local_store import SWAP_LOCK
@@ -24,7 +26,9 @@ from pipeline.run.config import (
     preset_tables,
 )
 from pipeline.run.prepare import RunRequest, plan_request, start_info
+from pipeline.run.screen import Screen
 from pipeline.run.summary import plan_text
+from pipeline.run.todo import Todo
 
 
 def request(folder: Path, runner: RunnerChoice) -> RunRequest:
@@ -84,3 +88,12 @@ def test_auto_is_settled_by_the_plan_and_says_why(tmp_path: Path, monkeypatch: p
     assert small.fingerprint == asked.fingerprint == named.fingerprint
     assert start_info(small, ()).settings["runner"] == "local"
     assert start_info(named, ()).settings["runner"] == "ray"
+
+
+def test_a_note_of_a_block_that_is_done_by_now_goes(tmp_path: Path) -> None:
+    """Its process died between the record and the end of the attempt, and no block is left to be done."""
+    context = oracle_context(tmp_path)
+    context.journal.begin("b00000_00000", "segment")
+    screen = Screen(say=lambda _: None, out=io.StringIO())
+    flow.infer([(context, Todo(blocks=(), done_tiles=4))], runner="local", screen=screen)
+    assert context.journal.noted() == {}
