@@ -21,6 +21,7 @@ from pathlib import Path
 
 from pipeline.errors import DiskFullError, MemoryShortError, TerraqueryError, UnexpectedError
 from pipeline.files.public_text import public_line, public_text
+from pipeline.files.store.store import StoreError
 from pipeline.run.shortage import shortage
 from pipeline.run.stop_signals import farewell, heed_signals, stopped_by, work_is_over
 
@@ -89,6 +90,11 @@ def readable(
         return short
     if isinstance(error, TerraqueryError):
         return error
+    if isinstance(error, StoreError):
+        return UnexpectedError(
+            f"the store of the run failed at {error.filename}: {error.strerror}. To fix: see that it "
+            "answers, then start the same command again; what is committed is not done again."
+        )
     said = public_line(str(error), most_chars=_MOST_CHARS)
     written = write_traceback(error, log)
     where = "is printed above" if written is None else f"is in {written}"

@@ -19,6 +19,7 @@ from pipeline.errors import (
     TerraqueryError,
     UnexpectedError,
 )
+from pipeline.files.store.store import StoreError
 from pipeline.run.job_exit import exit_code, readable
 
 
@@ -160,3 +161,9 @@ def test_neither_the_line_nor_the_traceback_holds_secrets_or_escapes(
     assert "https://h/a.tif" in kept
     for text in (said, kept):
         assert [part for part in ("s3cr3tvalue", "pa55w0rd", "\x1b", "\u202e") if part in text] == []
+
+
+def test_a_store_that_fails_is_told_with_what_to_do() -> None:
+    told = readable(StoreError(5, "the store did not answer in time", "s3://runs/one/run.lock"))
+    assert "failed at s3://runs/one/run.lock: the store did not answer in time" in str(told)
+    assert "start the same command again" in str(told)
