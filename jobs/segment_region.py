@@ -61,7 +61,7 @@ The same command on the same --out resumes: blocks that are committed are not do
 directory, which Ray deletes. What libraries print goes to run.log in --out.
 
 --out may be s3://bucket/prefix. Results then lie where the last table says, and `outputs` of run.json. They
-are opened in place, here with the store that comes with this project (with s3fs, plain URLs do):
+are opened in place, with the store that comes with this project:
 
   import geopandas, obstore.fsspec, obstore.store, xarray, zarr.storage; obstore.fsspec.register("s3")
   objects = geopandas.read_parquet("s3://bucket/prefix/snapshots/ID/instances")

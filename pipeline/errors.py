@@ -6,7 +6,8 @@
     |-- SourceError            retryable when transient
     |-- ModelError             retryable when transient
     |-- RecordError
-    |   `-- MissingRecordError
+    |   |-- MissingRecordError
+    |   `-- OtherInputsError
     |-- DiskFullError
     |-- MemoryShortError
     |-- UnexpectedError
