@@ -6,6 +6,8 @@ BIN := .venv/bin
 EXTRA ?= $(or $(patsubst .venv/installed-%,%,$(firstword $(wildcard .venv/installed-*))),cpu)
 export SAM2_BUILD_CUDA := 0
 export RAY_USAGE_STATS_ENABLED ?= 0
+# Every Ray worker is a process that imports all of Ray and torch: from source that takes three times as long.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo audit lint test test-long test-heavy notebook tree bench clean fuzz-stitch chaos chaos-sim
 
