@@ -8,9 +8,9 @@ coverage ledger decides.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
+from pipeline.files.gdal_text import plain_message
 from pipeline.files.raster_access import raster_environment
 from pipeline.load.prepare_scenes import SceneSource
 from pipeline.load.reader import READ_ERRORS, open_planned
@@ -31,14 +32,22 @@ from pipeline.schema.tiling import RunGrid, Window
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-_log = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Overview:
+    """A picture of the run grid, and what it lacks."""
+
+    rgb: NDArray[np.uint8]
+    """(h, w, 3); black where nothing is valid."""
+    left_out: dict[str, str]
+    """Scene id -> why it could not be read."""
 
 
-def read_overview(sources: Sequence[SceneSource], grid: RunGrid, *, side_px: int) -> NDArray[np.uint8]:
-    """Read an RGB picture (h, w, 3) of the run grid; black where nothing is valid.
-
-    Its longer side has at most `side_px` pixels, and no more than the grid's.
+def read_overview(sources: Sequence[SceneSource], grid: RunGrid, *, side_px: int) -> Overview:
+    """Read the whole run grid. The picture's longer side has at most `side_px` pixels, and no more than the
+    grid's.
     """
+    left_out = dict[str, str]()
     factor = max(1.0, max(grid.height, grid.width) / side_px)
     picture = np.zeros((math.ceil(grid.height / factor), math.ceil(grid.width / factor), 3), dtype=np.uint8)
     for source in reversed(sources):
@@ -48,10 +57,10 @@ def read_overview(sources: Sequence[SceneSource], grid: RunGrid, *, side_px: int
         try:
             rgb, valid = _read(source, grid, place.shape)
         except READ_ERRORS as error:
-            _log.warning("%s is left out of the overview: %s", source.scene.scene_id, error)
+            left_out[source.scene.scene_id] = plain_message(error)
             continue
         np.copyto(picture[place.row0 : place.row1, place.col0 : place.col1], rgb, where=valid[..., None])
-    return picture
+    return Overview(rgb=picture, left_out=left_out)
 
 
 def _scaled(window: Window, factor: float, shape: tuple[int, ...]) -> Window | None:

@@ -28,7 +28,7 @@ from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterWindow
 
-from pipeline.errors import TerraqueryError
+from pipeline.errors import SourceError, TerraqueryError
 from pipeline.files.gdal_text import gdal_message, plain_message
 from pipeline.files.raster_access import href_kind, open_raster, raster_environment
 from pipeline.load.canvas import Canvas, OwnPixels
@@ -163,6 +163,21 @@ class CogReader:
             scenes=canvas.scenes(),
             hidden=canvas.hidden(),
         )
+
+    def read_rgb(self, window: Window) -> NDArray[np.uint8]:
+        """Read a picture (h, w, 3) of a window. Raises SourceError unless all of it can be read."""
+        canvas = Canvas(window)
+        for index, source in enumerate(self._sources):
+            part = window.intersect(source.window)
+            if part is None or canvas.is_full(part):
+                continue
+            if source.scene.failure:
+                raise SourceError(f"{source.scene.scene_id}: {source.scene.failure}")
+            try:
+                canvas.fill(part, self._read_twice(index, part), number=index)
+            except READ_ERRORS as error:
+                raise SourceError(f"{source.scene.scene_id}: {plain_message(error)}") from error
+        return canvas.rgb
 
     def _read_tiles(self, index: int, block: BlockSpec, canvas: Canvas) -> dict[str, str]:
         """Fill the canvas tile by tile; returns tile_id -> error.

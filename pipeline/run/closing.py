@@ -10,43 +10,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.files.store.store_path import StorePath
 from pipeline.files.store.zarr_adapter import Written
-from pipeline.load.overview import read_overview
-from pipeline.load.prepare_scenes import LoadOptions, SceneSource
-from pipeline.load.reader import CogReader
-from pipeline.run.job_exit import readable
+from pipeline.run.closing_notes import Notes, kept_notes
+from pipeline.run.report_imagery import Imagery, report_imagery
 from pipeline.run.screen import Say
-from pipeline.run.shortage import full_disk
 from pipeline.run.stop_signals import unbroken
-from pipeline.schema.tiling import BlockSpec, Window
 from pipeline.write.coverage import Conservation
 from pipeline.write.instances import part_file
 from pipeline.write.manifest import write_manifest
 from pipeline.write.records.record_keys import RecordKeys
 from pipeline.write.report.report import ReportInputs, write_report
-from pipeline.write.report.report_sections import OVERVIEW_PX
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import amend, conclude, seen_version
 from pipeline.write.run_json import RunInfo
 from pipeline.write.shown_snapshots import settled
 from pipeline.write.stac_item import ItemInputs, footprint_lonlat, write_item
-from pipeline.write.zoned.zoned_json import read_any_run
-
-
-@dataclass(frozen=True, kw_only=True)
-class Imagery:
-    """What pictures of a run are made of."""
-
-    sources: tuple[SceneSource, ...]
-    load: LoadOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,31 +50,6 @@ class MergedRun:
     """(n_tile_rows, n_tile_cols) tiles that were looked at."""
     imagery: Callable[[], Imagery]
     """Opens the scenes again, for pictures."""
-
-
-_OF_REPORTS = ("report.html", "the pictures of report.html", "pictures of the imagery", "the overview")
-"""What a note of a report begins with."""
-
-
-class Notes:
-    """Makes what a run can do without, and keeps a note of what could not be made."""
-
-    def __init__(self, say: Say, log: Path) -> None:
-        """Notes are also said; tracebacks go to `log`."""
-        self.texts: list[str] = []
-        self._say = say
-        self._log = log
-
-    def attempt[T](self, what: str, make: Callable[[], T]) -> T | None:
-        """Return what `make` returns. When it fails: a note, and None. A full disk raises."""
-        try:
-            return make()
-        except Exception as error:
-            if full_disk(error) is not None:
-                raise
-            self.texts.append(f"{what} could not be made: {readable(error, log=self._log)}")
-            self._say(f"note: {self.texts[-1]}")
-            return None
 
 
 def close_run(run: MergedRun, *, say: Say) -> RunInfo:
@@ -123,14 +82,6 @@ def close_run(run: MergedRun, *, say: Say) -> RunInfo:
     return info
 
 
-def kept_notes(run_dir: RunDir) -> list[str]:
-    """What run.json says of the report of a snapshot, if it names this one."""
-    info = read_any_run(run_dir.run_json)
-    if info.snapshot != run_dir.results.name:
-        return []
-    return [text for text in info.notes if text.startswith(_OF_REPORTS)]
-
-
 def _report(run: MergedRun, imagery: Imagery | None, notes: Notes) -> StorePath:
     """Write the report. Without imagery, objects are drawn on plain paper."""
     grid = run.info.lattice.grid
@@ -139,20 +90,14 @@ def _report(run: MergedRun, imagery: Imagery | None, notes: Notes) -> StorePath:
         return write_report(
             run.run_dir, ReportInputs(info=info, keys=run.keys, conservation=run.conservation)
         )
-    overview = notes.attempt(
-        "the overview", lambda: read_overview(imagery.sources, grid, side_px=OVERVIEW_PX)
-    )
-    with closing(CogReader(imagery.sources, grid, options=imagery.load)) as reader:
-
-        def read_rgb(window: Window) -> NDArray[np.uint8]:
-            return reader.read(BlockSpec(block_row=0, block_col=0, core=window, read=window, tiles=())).rgb
-
+    with report_imagery(imagery.sources, grid, notes, load=imagery.load) as opened:
+        overview = opened.overview(notes)
         inputs = ReportInputs(
             info=replace(run.info, notes=tuple(notes.texts)),
             keys=run.keys,
             conservation=run.conservation,
             overview_rgb=overview,
-            read_rgb=read_rgb,
+            read_rgb=opened.read_rgb,
         )
         return write_report(run.run_dir, inputs)
 

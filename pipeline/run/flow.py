@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.files.raster_access import PROCESS_CACHE_MB, SMALL_CACHE_MB, set_process_defaults
-from pipeline.run.closing import Imagery, MergedRun, close_run
+from pipeline.run.closing import MergedRun, close_run
 from pipeline.run.config import Runner, RunnerChoice
 from pipeline.run.imagery_text import imagery_text
 from pipeline.run.infer.actors import RUN, PromptActor, ReadActor, SegmentActor
@@ -37,6 +37,7 @@ from pipeline.run.prepare import (
     rehearse,
 )
 from pipeline.run.ray_engine import ActorStage, on_one_machine, run_actors, run_tasks_ray
+from pipeline.run.report_imagery import Imagery
 from pipeline.run.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
 from pipeline.run.screen import Say, Screen, patient, quiet_screen
 from pipeline.run.sole_driver import sole_driver

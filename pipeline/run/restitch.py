@@ -24,9 +24,9 @@ from pipeline.load.prepare_scenes import prepare_scenes
 from pipeline.options import parse_table
 from pipeline.run.block_inputs import keys_of_run
 from pipeline.run.choose_runner import ChosenRunner, choose_runner
-from pipeline.run.closing import Imagery
 from pipeline.run.config import MergeMode, RunnerChoice, check_min_area, require_areas
 from pipeline.run.merge.merge_job import MergeJob
+from pipeline.run.report_imagery import Imagery
 from pipeline.run.run_times import moment
 from pipeline.run.scenes_again import scenes_again
 from pipeline.schema.tiling import block_id

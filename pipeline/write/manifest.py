@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from pipeline.errors import InputError
+from pipeline.errors import IncompleteRunError, InputError
 from pipeline.files.fail_point import reach
 from pipeline.files.store.stored_files import measured
 from pipeline.files.store.zarr_adapter import Written
@@ -39,15 +39,21 @@ def write_manifest(run_dir: RunDir, fingerprint: str, shards: Iterable[Written])
     """Write the manifest of `run_dir.results`, when everything else is there; the same one is not written
     again.
 
-    `shards`: what was written of masks.zarr, by keys in it. All other files are measured here.
+    `shards`: what was written of masks.zarr, by keys in it. All other files are measured here. Raises
+    IncompleteRunError when tables are gone: this process slept, and another driver removed them.
     """
     files = {f"{run_dir.masks.name}/{shard.key}": (shard.size, shard.sha256) for shard in shards}
     single = [run_dir.coverage, run_dir.report]
     for path in (*single, *part_files(run_dir)):  # a listing may lag behind
         try:
             files[path.below(run_dir.results)] = measured(path)
-        except FileNotFoundError:
-            continue  # it could not be made, which run.json says
+        except FileNotFoundError as error:
+            if path == run_dir.report:
+                continue  # it could not be made, which run.json says
+            raise IncompleteRunError(
+                f"{path} was removed while its snapshot was being written, maybe by another driver; "
+                "start the same command again"
+            ) from error
     manifest = Manifest(
         snapshot=run_dir.results.name, fingerprint=fingerprint, files=dict(sorted(files.items()))
     )

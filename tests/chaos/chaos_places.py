@@ -49,6 +49,9 @@ PATIENCE = {
 STALL_S = PATIENCE_S + 3
 """Seconds that a server is silent, longer than a run waits."""
 
+OF_THE_REPORT = ("report.html", "manifest.json")
+"""Files of a snapshot that follow from its pictures."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Undisturbed:
@@ -119,7 +122,8 @@ class Bench:
 
 def compared(bench: Bench, place: str, kind: str, *, healed: bool) -> list[str]:
     """Say what differs from the undisturbed run. `healed`: the place has published before with failed tiles,
-    so earlier snapshots stand there as well, and run.json names them.
+    so earlier snapshots stand there as well, and run.json names them. A report whose pictures met the fault
+    may differ if run.json says so.
     """
     found = contents(place)
     wanted = bench.undisturbed(kind).contents
@@ -132,14 +136,25 @@ def compared(bench: Bench, place: str, kind: str, *, healed: bool) -> list[str]:
             for name, what in found.items()
             if name.split("/")[0] != "snapshots" or name.split("/")[1] in ("", snapshot)
         }
-        found["run.json"] = wanted["run.json"] if _same_but_earlier(bench, place, kind) else "another one"
+        found["run.json"] = wanted["run.json"] if _same_run(bench, place, kind) else "another one"
+        if _notes(place):
+            changed = {"item.json", *(f"snapshots/{snapshot}/{name}" for name in OF_THE_REPORT)}
+            found |= {name: wanted[name] for name in changed & found.keys()}
     return differences(wanted, found)
 
 
-def _same_but_earlier(bench: Bench, place: str, kind: str) -> bool:
+def _notes(place: str) -> list[str]:
+    """What run.json says of pictures that could not be read."""
+    notes = json.loads((Path(place) / "run.json").read_text())["notes"]
+    return [text for text in notes if text.startswith(("the pictures of report.html", "the overview"))]
+
+
+def _same_run(bench: Bench, place: str, kind: str) -> bool:
+    """Whether two run.json are equal, but for earlier snapshots and notes of pictures."""
     documents = []
     for run in (place, bench.undisturbed(kind).place):
         document = json.loads((Path(run) / "run.json").read_text())
         document.pop("earlier", None)
+        document["notes"] = sorted(set(document["notes"]).difference(_notes(run)))
         documents.append(document)
     return documents[0] == documents[1]

@@ -336,7 +336,7 @@ def test_the_pictures_of_a_run_over_several_scenes_show_each_in_its_place(
     assert len(pictures) > 3, "the overview and a chip per object"
     assert re.findall(r"data:image/[a-z]+;base64,[^\"')]+", (again / "report.html").read_text()) == pictures
     plan = plan_restitch(RestitchRequest(run=str(two_scenes), thresholds={}, tiling={}))
-    overview = read_overview(imagery_of(plan).sources, plan.job.lattice.grid, side_px=128)
+    overview = read_overview(imagery_of(plan).sources, plan.job.lattice.grid, side_px=128).rgb
     assert (overview[:, :64] == (200, 10, 10)).all()
     assert (overview[:, 64:] == (10, 200, 10)).all()
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from pipeline.files.store.store_path import StorePath
-from pipeline.run.closing import Notes, kept_notes
+from pipeline.run.closing_notes import Notes, kept_notes
 from pipeline.run.run_times import durations, moment
 from pipeline.run.screen import Say
 from pipeline.run.stop_signals import unbroken

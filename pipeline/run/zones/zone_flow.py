@@ -27,11 +27,11 @@ from pipeline.grid.lattice import crs_name
 from pipeline.grid.pixel_size import unit_of
 from pipeline.grid.tiles import relevant_scenes
 from pipeline.run.choose_runner import choose_runner
-from pipeline.run.closing import Imagery
 from pipeline.run.config import RunConfig
 from pipeline.run.merge.publish import Published
 from pipeline.run.plan_imagery import FoundImagery, scene_rows
 from pipeline.run.prepare import PlannedRun, RunRequest, check_engines, plan_run, rehearse
+from pipeline.run.report_imagery import Imagery
 from pipeline.run.run_times import moment
 from pipeline.run.screen import Say
 from pipeline.run.sole_driver import sole_driver

@@ -30,7 +30,7 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.files.store.stored_files import open_parquet, read_parquet, zarr_store
 from pipeline.geo.globe import polygonal, polygons_to_lonlat
 from pipeline.grid.pixel_size import pixel_side, unit_of
-from pipeline.run.closing import Imagery
+from pipeline.run.report_imagery import Imagery
 from pipeline.run.zones.zone_plan import SNAP_DEG, Zone, grown
 from pipeline.schema.tile_answers import TileStatus
 from pipeline.write.coverage import Conservation

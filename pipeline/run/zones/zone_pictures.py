@@ -12,23 +12,20 @@ from dataclasses import replace
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
 from pipeline.geo.globe import LONLAT_CRS, narrowest_bbox, polygonal
 from pipeline.grid.lattice import affine_of, place_scenes
 from pipeline.grid.pixel_size import ground_side_m, pixel_side
 from pipeline.grid.scene_windows import scene_windows
-from pipeline.load.overview import read_overview
 from pipeline.load.prepare_scenes import SceneSource
-from pipeline.load.reader import CogReader
 from pipeline.run.block_inputs import keys_of_run
-from pipeline.run.closing import Imagery, Notes
+from pipeline.run.closing_notes import Notes
+from pipeline.run.report_imagery import Imagery, report_imagery
 from pipeline.run.zones.zone_objects import ZoneResult
 from pipeline.run.zones.zone_plan import SNAP_DEG
-from pipeline.schema.tiling import BlockSpec, RunGrid, Window
+from pipeline.schema.tiling import RunGrid
 from pipeline.write.plan_table import read_inside
-from pipeline.write.report.report_sections import OVERVIEW_PX
 from pipeline.write.zoned.zoned_pictures import ZonedPictures, ZoneTiles
 
 _EDGE_STEPS = 64
@@ -52,16 +49,9 @@ def zoned_pictures(results: Sequence[ZoneResult], notes: Notes) -> Iterator[Zone
     if placed is None:
         yield ZonedPictures(grid=grid, zones=zones)
         return
-    overview = notes.attempt("the overview", lambda: read_overview(placed, grid, side_px=OVERVIEW_PX))
-    reader = CogReader(placed, grid, options=there[0].load)
-
-    def read_rgb(window: Window) -> NDArray[np.uint8]:
-        return reader.read(BlockSpec(block_row=0, block_col=0, core=window, read=window, tiles=())).rgb
-
-    try:
-        yield ZonedPictures(grid=grid, zones=zones, overview_rgb=overview, read_rgb=read_rgb)
-    finally:
-        reader.close()
+    with report_imagery(placed, grid, notes, load=there[0].load) as opened:
+        overview = opened.overview(notes)
+        yield ZonedPictures(grid=grid, zones=zones, overview_rgb=overview, read_rgb=opened.read_rgb)
 
 
 def picture_grid(results: Sequence[ZoneResult]) -> RunGrid:

@@ -40,7 +40,7 @@ def test_first_scene_wins_and_each_lands_in_its_place(tmp_path: Path, crs: str |
         None, scenes, GridOptions(tile_px=32, halo_px=2, crs=crs, resolution=None if crs is None else 1.0)
     )
     sources = prepare_scenes(plan.scenes, LoadOptions(), offsets=plan.offsets, windows=plan.scene_windows)
-    picture = read_overview(sources, plan.grid, side_px=48)
+    picture = read_overview(sources, plan.grid, side_px=48).rgb
     assert max(picture.shape) <= 49
     height, width, _ = picture.shape
     middle = picture[height // 2]
@@ -66,7 +66,7 @@ def test_a_scene_with_an_alpha_band_is_seen_where_it_is_opaque(tmp_path: Path, c
         None, scenes, GridOptions(tile_px=32, halo_px=2, crs=crs, resolution=None if crs is None else 1.0)
     )
     sources = prepare_scenes(plan.scenes, LoadOptions(), offsets=plan.offsets, windows=plan.scene_windows)
-    picture = read_overview(sources, plan.grid, side_px=200)
+    picture = read_overview(sources, plan.grid, side_px=200).rgb
     seen = picture[..., 0] > 150
     assert seen.sum() == pytest.approx(48 * 64, rel=0.06)
     assert np.abs(picture[seen].mean(axis=0) - (201, 101, 51)).max() < 3
@@ -77,7 +77,10 @@ def test_an_unreadable_scene_leaves_black(tmp_path: Path) -> None:
     plan = plan_tiles(None, open_scenes(SourceOptions(hrefs=(href,))), GridOptions(tile_px=32, halo_px=2))
     sources = prepare_scenes(plan.scenes, LoadOptions(), offsets=plan.offsets, windows=plan.scene_windows)
     Path(href).unlink()
-    assert not read_overview(sources, plan.grid, side_px=16).any()
+    overview = read_overview(sources, plan.grid, side_px=16)
+    assert not overview.rgb.any()
+    assert list(overview.left_out) == ["scene"]
+    assert "scene.tif" in overview.left_out["scene"]
 
 
 def test_a_scene_that_changed_its_size_leaves_black(tmp_path: Path) -> None:
@@ -86,4 +89,4 @@ def test_a_scene_that_changed_its_size_leaves_black(tmp_path: Path) -> None:
     plan = plan_tiles(None, open_scenes(SourceOptions(hrefs=(href,))), GridOptions(tile_px=32, halo_px=2))
     sources = prepare_scenes(plan.scenes, LoadOptions(), offsets=plan.offsets, windows=plan.scene_windows)
     write_scene(Path(href), colour=(9, 90, 200), east_px=0, side=32)
-    assert not read_overview(sources, plan.grid, side_px=16).any()
+    assert not read_overview(sources, plan.grid, side_px=16).rgb.any()

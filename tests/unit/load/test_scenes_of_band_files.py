@@ -132,7 +132,7 @@ def test_overviews_of_the_files_serve_the_picture(make_tif: MakeTif, open_run: O
     (scene,) = open_scenes(SourceOptions(hrefs=(band_source(files),)))
     run = open_run(band_source(files))
     sources = prepare_scenes((scene,), AS_STORED, offsets=run.plan.offsets, windows=run.plan.scene_windows)
-    picture = read_overview(sources, run.plan.grid, side_px=256)
+    picture = read_overview(sources, run.plan.grid, side_px=256).rgb
     with rasterio.open(files[0]) as red:
         wanted = red.read(1, out_shape=(256, 256), resampling=Resampling.average)
     assert (picture[..., 0] == wanted).all()

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,11 @@ from s3_server import BUCKET, serving_s3
 from pipeline.errors import IncompleteRunError, SourceError
 from pipeline.files.store.store_path import StorePath
 from pipeline.files.store.zarr_adapter import Written
+from pipeline.load.overview import Overview
 from pipeline.load.prepare_scenes import LoadOptions
-from pipeline.run import closing
-from pipeline.run.closing import Imagery, MergedRun, close_run
+from pipeline.run import closing, report_imagery
+from pipeline.run.closing import MergedRun, close_run
+from pipeline.run.report_imagery import Imagery
 from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.write import run_document, run_lock, stac_item
 from pipeline.write.coverage import Conservation
@@ -41,6 +44,7 @@ GRID = RunGrid(
     height=64,
 )
 SHARD = Written("mask/c/0/0/0", 6, hashlib.sha256(b"pixels").hexdigest())
+PAPER = Overview(rgb=np.zeros((2, 2, 3), dtype=np.uint8), left_out={})
 NO_ROOM = OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -76,7 +80,7 @@ def started_run(place: Path | str, monkeypatch: pytest.MonkeyPatch) -> MergedRun
         return run_dir.report.write_bytes(b"paper" if inputs.overview_rgb is None else b"pictures")
 
     monkeypatch.setattr(closing, "write_report", report)
-    monkeypatch.setattr(closing, "read_overview", lambda *_, **__: np.zeros((2, 2, 3), dtype=np.uint8))
+    monkeypatch.setattr(report_imagery, "read_overview", lambda *_, **__: PAPER)
     monkeypatch.setattr(stac_item, "_table_asset", lambda run_dir, path, **_: pystac.Asset(href=path.name))
     return MergedRun(
         run_dir=run_dir,
@@ -118,7 +122,7 @@ def test_a_finished_run_that_is_closed_again_leaves_its_snapshot_as_it_is(
     """
     run = merged.run_dir
     with monkeypatch.context() as broken:
-        broken.setattr(closing, "read_overview", fail(SourceError("gone")))
+        broken.setattr(report_imagery, "read_overview", fail(SourceError("gone")))
         (note,) = close_run(merged, say=lambda _: None).notes
     before = {path: path.head() for path in run.results.entries()}
     monkeypatch.setattr(closing, "write_report", lambda *_: pytest.fail("the report is there"))
@@ -167,6 +171,7 @@ def test_a_driver_that_was_taken_over_publishes_nothing(
         other.setattr(run_document, "this_driver", lambda: successor)
         begin(out, replace(merged.info, status="running", ended=""))
         theirs = out.in_snapshot("theirs")
+        theirs.coverage.write_bytes(b"theirs")
         close_run(replace(merged, run_dir=theirs), say=lambda _: None)
     before = (out.run_json.read_bytes(), out.item.read_bytes())
     with pytest.raises(IncompleteRunError, match="taken over"):
@@ -186,19 +191,24 @@ def test_a_run_in_a_bucket_is_closed_alike(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    ("part", "what", "lost"),
+    ("module", "part", "what", "lost"),
     [
-        ("write_report", "report.html", {"report"}),
-        ("read_overview", "the overview", set()),
-        ("footprint_lonlat", "the footprint in item.json", set()),
-        ("write_item", "item.json", {"item"}),
+        (closing, "write_report", "report.html", {"report"}),
+        (report_imagery, "read_overview", "the overview", set()),
+        (closing, "footprint_lonlat", "the footprint in item.json", set()),
+        (closing, "write_item", "item.json", {"item"}),
     ],
 )
 def test_what_cannot_be_made_costs_a_note_and_a_null(
-    merged: MergedRun, monkeypatch: pytest.MonkeyPatch, part: str, what: str, lost: set[str]
+    merged: MergedRun,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    part: str,
+    what: str,
+    lost: set[str],
 ) -> None:
     merged.run_dir.item.write_bytes(b"old")  # of an earlier start
-    monkeypatch.setattr(closing, part, fail(ValueError("err = 2050")))
+    monkeypatch.setattr(module, part, fail(ValueError("err = 2050")))
     said = list[str]()
     closed = close_run(merged, say=said.append)
     log = merged.run_dir.log

@@ -13,7 +13,7 @@ import pytest
 from record_world import QUERIES, id_raster, lattice_of, table_of, write_rasters
 from s3_server import BUCKET, serving_s3
 
-from pipeline.errors import InputError
+from pipeline.errors import IncompleteRunError, InputError
 from pipeline.files.store.zarr_adapter import Written
 from pipeline.write import manifest as module
 from pipeline.write.manifest import (
@@ -116,6 +116,14 @@ def test_what_could_not_be_made_is_not_named(run_dir: RunDir) -> None:
         "instances/part-00000.parquet",
         "instances/part-00001.parquet",
     ]
+
+
+def test_tables_that_are_gone_make_no_manifest(run_dir: RunDir) -> None:
+    """A driver slept, and its successor removed the snapshot that nobody was shown."""
+    filled(run_dir).coverage.delete()
+    with pytest.raises(IncompleteRunError, match="was removed while its snapshot was being written"):
+        write_manifest(run_dir, FP, [])
+    assert not run_dir.manifest.exists()
 
 
 def test_the_same_files_give_the_same_bytes_in_any_order(run_dir: RunDir) -> None:

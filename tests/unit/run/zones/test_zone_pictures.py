@@ -17,7 +17,8 @@ from pipeline.geo.globe import cut_at_180
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
-from pipeline.run.closing import Imagery, Notes
+from pipeline.run.closing_notes import Notes
+from pipeline.run.report_imagery import Imagery
 from pipeline.run.zones.zone_objects import ZoneResult
 from pipeline.run.zones.zone_pictures import picture_grid, sources_on, zoned_pictures
 from pipeline.schema.tiling import RunGrid, Window
