@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,12 +157,14 @@ def write_coverage(
     queries: Sequence[str],
     more: Sequence[pa.Field] = (),
     scene_ids: Sequence[str] = (),
+    on_block: Callable[[BlockCounts], None] = lambda _: None,
 ) -> Conservation:
     """Write coverage.parquet from the plan and the block records; returns the count.
 
     `inside`: (n_tile_rows, n_tile_cols), True = planned. `more`: columns that this run adds, of
     `SCENE_COLUMNS` (then `scene_ids` are the run's scenes in order), `CLOUD_COLUMNS` and `GATE_COLUMNS`.
-    Raises RecordError for a record that is damaged or foreign. The caller decides when to `require()`.
+    `on_block` is called with what was read of each record. Raises RecordError for a record that is damaged or
+    foreign. The caller decides when to `require()`.
     """
     schema = pa.schema([*SCHEMA, *more])
     ledger = _Ledger(lattice, inside, queries, schema, scene_ids)
@@ -172,7 +174,9 @@ def write_coverage(
             name = block_id(*block)
             try:
                 key = key_of(keys, name)
-                yield ledger.table(read_counts(run_dir.block(name), key.fingerprint), key)
+                counts = read_counts(run_dir.block(name), key.fingerprint)
+                on_block(counts)
+                yield ledger.table(counts, key)
             except MissingRecordError:
                 continue  # the ledger says so
         yield from ledger.outside()

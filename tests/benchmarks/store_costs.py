@@ -8,6 +8,7 @@ python tests/benchmarks/store_costs.py
    server: those per block, which are divided by the number of blocks, and those of each publication.
 3. The same once more as several machines do it (`--machines several`): tables lie in the bucket, and every
    task copies the records that it reads. All tasks run in this process, which shares nothing between them.
+   `--squares` has blocks painted in squares of 4 x 4, as in regions of at least 1,024 blocks.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from pipeline.files.store.s3_store import S3Store  # noqa: E402
 from pipeline.run import flow  # noqa: E402
 from pipeline.run.infer import steps  # noqa: E402
 from pipeline.run.infer.attempts import AttemptJournal  # noqa: E402
+from pipeline.run.merge import merge_job  # noqa: E402
 from tests.s3_server import BUCKET, serving_s3  # noqa: E402
 
 TILES = "[tiles]\npx = 256\nhalo_px = 32\nblock_tiles = 4\n"
@@ -50,7 +52,10 @@ def main() -> int:
     options.add_argument("--side", type=int, default=3072, help="pixels a side of the region")
     options.add_argument("--repeats", type=int, default=3)
     options.add_argument("--machines", choices=["one", "several"], default="one")
+    options.add_argument("--squares", action="store_true", help="paint as a large region is painted")
     args = options.parse_args()
+    if args.squares:
+        merge_job.LEAST_GROUPS = 1
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         world = write_label_world(

@@ -68,7 +68,7 @@ def test_memory_that_runs_out_while_merging_is_one_line(
     words: list[str], run_job: Callable[..., int], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    done = run_poor("pipeline.run.merge.paint_tasks:paint_block", words)
+    done = run_poor("pipeline.run.merge.paint_tasks:paint_blocks", words)
     assert done.returncode == 1, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert line.startswith("error: Out of memory while merging (Unable to allocate 4.00 GiB"), done.stderr

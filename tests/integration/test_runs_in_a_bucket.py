@@ -20,7 +20,7 @@ from pipeline.files.store.s3_store import S3Store
 from pipeline.files.store.store import ObjectEntry
 from pipeline.files.store.store_path import StorePath, store_path
 from pipeline.run import flow
-from pipeline.run.merge import order_tasks
+from pipeline.run.merge import merge_job, order_tasks
 from pipeline.run.run_times import EPOCH
 from pipeline.run.verify.verify_run import verify
 from pipeline.write.run_document import finished_run
@@ -172,6 +172,7 @@ def test_several_machines_list_nothing_to_find_their_tables(
     monkeypatch.setattr(S3Store, "entries", watched)
     monkeypatch.setattr(flow, "is_one_machine", lambda _: False)
     monkeypatch.setattr(order_tasks, "RANGE_ROWS", 7)
+    monkeypatch.setattr(merge_job, "LEAST_GROUPS", 1)
     assert run_job(*mine, "--out", f"{bucket}/several") == 0
     during = [prefix for prefix in listed if "snapshots" in prefix or "merge.tmp/" in prefix]
     assert len(during) == 1, "the folder of tables, to remove it"

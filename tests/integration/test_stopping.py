@@ -45,7 +45,7 @@ MOMENTS = {
     "first block": (1, "pipeline.run.infer.steps:flatten_tile"),
     "block record": (3, "pipeline.run.infer.steps:write_block_record"),
     "seams": (1, "pipeline.run.merge.resolve_tasks:resolve_super"),
-    "painting": (2, "pipeline.run.merge.paint_tasks:paint_block"),
+    "painting": (2, "pipeline.run.merge.paint_tasks:paint_blocks"),
     "report": (1, "pipeline.run.flow:close_run"),
 }
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.files.store.store_path import StorePath
 from pipeline.run.merge.filed_tables import Filed, FiledTables
-from pipeline.run.merge.finished_rows import LeftOut, RowCounts, publish_rows
+from pipeline.run.merge.finished_rows import LeftOut, RowCounts, finished_rows, row_counts
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.object_scenes import ObjectScenes, from_arrow, united
 from pipeline.run.merge.paint_tasks import RepaintKey
@@ -28,7 +28,7 @@ from pipeline.stitch.dissolve import dissolve
 from pipeline.stitch.outlines import shared_edges
 from pipeline.write.ground_area import geodesic_area_m2
 from pipeline.write.instance_rows import MergedColumns
-from pipeline.write.merge_files import read_columns, read_tables, write_columns
+from pipeline.write.merge_files import read_columns, read_tables, write_columns, write_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +117,7 @@ def dissolve_home(job: MergeJob, key: HomeKey) -> Dissolved:
     query = key.query_index
     components = _whole_components(key)
     pieces = read_tables(key.pieces).combine_chunks()
+    pieces = pieces.take(pa.array(np.argsort(pieces["block"].to_numpy(), kind="stable")))
     stopped = pieces["stopped"].to_numpy(zero_copy_only=False)
     row = np.searchsorted(components.id, pieces["id"].to_numpy())
     assert (np.append(components.id, 0)[row] == pieces["id"].to_numpy()).all(), (
@@ -146,9 +147,12 @@ def dissolve_home(job: MergeJob, key: HomeKey) -> Dissolved:
     kept &= ~small
     filed = _tell_blocks(job, key, pieces["id"].to_numpy(), pieces["block"].to_numpy(), gone=~kept[row])
     merged = _columns(job, components, parts, area_m2, kept[parts.component])
-    rows = Filed("whole-rows", query, key.home)
-    counts = replace(publish_rows(job, merged, rows), left_out=left_out)
-    return Dissolved(query_index=query, rows=counts, filed=(*filed, *([rows] if counts.n_rows else [])))
+    rows = finished_rows(job, merged, query)
+    if rows is not None:
+        filed.append(Filed("whole-rows", query, key.home))
+        write_table(filed[-1].path(job), rows)
+    counts = replace(row_counts(job, merged, rows), left_out=left_out)
+    return Dissolved(query_index=query, rows=counts, filed=tuple(filed))
 
 
 def _whole_components(key: HomeKey) -> _Components:

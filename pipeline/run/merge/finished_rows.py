@@ -9,12 +9,10 @@ import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
-from pipeline.run.merge.filed_tables import Filed
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.schema.tiling import TileLattice
 from pipeline.stitch.supertiles import GHOST
 from pipeline.write.instance_rows import MergedColumns, PromptBook, instance_rows
-from pipeline.write.merge_files import write_table
 from pipeline.write.records.record_source import RecordSource
 
 
@@ -85,16 +83,20 @@ class SeamDensity:
     core_px: int = 0
 
 
-def publish_rows(job: MergeJob, merged: MergedColumns, target: Filed) -> RowCounts:
-    """Write the rows of finished objects of one query as one intermediate table, if there are any."""
+def finished_rows(job: MergeJob, merged: MergedColumns, query: int) -> pa.Table | None:
+    """Make the rows of finished objects of one query. None: there are none."""
     if not len(merged):
-        return RowCounts()
-    query = target.query_index
+        return None
     book = PromptBook(job.lattice, query, job.record, job.keys)
-    rows = instance_rows(
+    return instance_rows(
         merged, book, query_index=query, lattice=job.lattice, scenes=job.scenes, meta=job.meta
     )
-    write_table(target.path(job), rows)
+
+
+def row_counts(job: MergeJob, merged: MergedColumns, rows: pa.Table | None) -> RowCounts:
+    """Count finished objects, of which `rows` were made."""
+    if rows is None:
+        return RowCounts()
     head = merged.part_no == 0
     return RowCounts(
         n_rows=len(merged),

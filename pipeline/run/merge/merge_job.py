@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -30,6 +32,14 @@ from pipeline.write.run_dir import RunDir
 BLOCK_CACHE_BYTES = 32 * 2**20
 """Compressed columns of recent block records that a task keeps, per kind of column."""
 
+LEAST_GROUPS = 64
+"""Squares of blocks into which a region is cut at least, if it has so many blocks."""
+
+MOST_GROUP_SIDE = 4
+"""Blocks along a side of a square: it reads (4 + 2) ** 2 / 16 = 2.25 records per block, where one alone
+reads 9.
+"""
+
 Task = Callable[["MergeJob", Any], Any]
 """A pure step: reads records and tables, writes tables of its own, returns a few numbers."""
 
@@ -48,8 +58,8 @@ class MergeJob:
     snapshot: str = ""
     """Name of the snapshot that is written (`named_job`)."""
     copies_dir: str = ""
-    """Folder of this machine to which a task copies the block records that it reads. Empty: it reads them
-    where they lie (`records_at_hand`).
+    """Folder of this machine to which a task copies the block records and tables that it reads more than
+    once. Empty: it reads them where they lie (`records_at_hand`).
     """
     tables_dir: str = ""
     """Folder of intermediate tables. Empty: the run directory's own."""
@@ -105,9 +115,16 @@ class MergeJob:
     def record(self, block_id: str) -> StorePath:
         """Path of a block record: of its copy, where records are copied."""
         path = self.run_dir.block(block_id)
-        if not self.copies_dir:
+        return self._at_hand(path, path.name)
+
+    def table_at_hand(self, kind: str, query_index: int, name: str) -> StorePath:
+        """Path of an intermediate table of which a task reads several batches: of its copy, in a bucket."""
+        return self._at_hand(self.table(kind, query_index, name), f"q{query_index}-{kind}-{name}")
+
+    def _at_hand(self, path: StorePath, name: str) -> StorePath:
+        if path.is_local or not self.copies_dir:
             return path
-        copy = store_path(self.copies_dir) / path.name
+        copy = store_path(self.copies_dir) / name
         if not copy.is_file():
             try:
                 data = path.read_bytes()
@@ -155,6 +172,18 @@ class MergeJob:
             {near for row, col in self.planned_blocks() for near in near_blocks(self.lattice, row, col)}
         )
 
+    def block_groups(self) -> list[tuple[tuple[int, int], ...]]:
+        """Cut `blocks` into squares that one task paints: neighbours need the same records and tables.
+
+        Squares are single blocks while there are few, so that every process has work.
+        """
+        blocks = self.blocks()
+        side = min(max(math.isqrt(len(blocks) // LEAST_GROUPS), 1), MOST_GROUP_SIDE)
+        groups: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+        for row, col in blocks:
+            groups[row // side, col // side].append((row, col))
+        return [tuple(groups[place]) for place in sorted(groups)]
+
     def aoi_mask(self, window: Window) -> NDArray[np.bool_] | None:
         """Make the mask (h, w) of a window: True where a pixel touches the AOI. None: there is no AOI."""
         if self.aoi_grid is None:
@@ -179,8 +208,8 @@ def run_here(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:
 
 
 def records_at_hand(run_tasks: TaskRunner) -> TaskRunner:
-    """The same `TaskRunner`, whose tasks copy the block records that they read to their machine: a task asks
-    a bucket for a record once, however many of its columns are read.
+    """The same `TaskRunner`, whose tasks copy the block records and tables that they read to their machine: a
+    task asks a bucket for each once, however many of its columns and batches are read.
     """
 
     def run(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:

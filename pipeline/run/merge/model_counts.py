@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipeline.prompt.looks.gate_audit import GateCounts
-from pipeline.run.merge.merge_job import MergeJob
-from pipeline.schema.tiling import block_id
-from pipeline.write.records.block_records import BlockCounts, read_counts
-from pipeline.write.records.record_keys import key_of
+from pipeline.write.records.block_records import BlockCounts
 
 CUT_REPLIES = "replies_cut_at_token_limit"
 """Key of that counter in run.json."""
@@ -47,12 +44,3 @@ class ModelCounts:
             CUT_REPLIES: self.cut_replies,
         }
         return plain | ({"masks_verified": self.masks_verified} if self.masks_verified else {})
-
-
-def model_counts(job: MergeJob) -> ModelCounts:
-    """Count from the block records, which cover every start of the run."""
-    counts = ModelCounts()
-    for block in job.planned_blocks():
-        name = block_id(*block)
-        counts.add(read_counts(job.run_dir.block(name), key_of(job.keys, name).fingerprint))
-    return counts

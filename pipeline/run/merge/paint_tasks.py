@@ -1,10 +1,12 @@
-"""Step 4: one block -> its raster shard, the rows of objects that end in it, the pieces of those that may go
-on.
+"""Step 4: blocks -> raster shards, the rows of objects that end in one of them, the pieces of those that may
+go on.
 
-1. `_read_tables` reads what the earlier steps said of the block and its neighbours.
+1. `paint_blocks` takes a square of blocks, one after the other. `_read_tables` reads what the earlier steps
+   said of a block and its neighbours.
 2. `paint` paints the picture of one query, and `_split` sorts its objects. Those local to the block are
    final: they become rows if they touch the AOI and reach the smallest area. All others become pieces.
-3. `_write_tables` writes rows, and pieces for the super-tile that owns the id; `_write_shard` the rasters.
+3. `_write_shard` writes the rasters of the block. `_file` writes, for all blocks at once, the rows, and the
+   pieces for the super-tiles that own the ids.
 
 Should a whole object fall away later, `repaint_block` writes the shard again.
 """
@@ -12,7 +14,7 @@ Should a whole object fall away later, `repaint_block` writes the shard again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,12 +25,18 @@ from numpy.typing import NDArray
 from pipeline.files.store.store_path import StorePath
 from pipeline.files.store.zarr_adapter import Written
 from pipeline.run.merge.filed_tables import Filed
-from pipeline.run.merge.finished_rows import LeftOut, RowCounts, SeamDensity, publish_rows, seam_zone
+from pipeline.run.merge.finished_rows import (
+    LeftOut,
+    RowCounts,
+    SeamDensity,
+    finished_rows,
+    row_counts,
+    seam_zone,
+)
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.object_scenes import ObjectScenes, scenes_under
 from pipeline.schema.imagery import ScenePixels
 from pipeline.schema.tile_answers import SCORE_SCALE
-from pipeline.schema.tiling import block_id
 from pipeline.stitch.block_picture import (
     BlockPainter,
     BlockPicture,
@@ -43,7 +51,13 @@ from pipeline.stitch.supertile_regions import RegionPaint, region_picture
 from pipeline.write.ground_area import geodesic_area_m2
 from pipeline.write.instance_rows import MergedColumns
 from pipeline.write.masks_zarr import ShardPixels, open_masks, write_shard
-from pipeline.write.merge_files import read_batches, read_columns, write_batches, write_columns
+from pipeline.write.merge_files import (
+    read_batches,
+    read_columns,
+    write_batches,
+    write_columns,
+    write_table,
+)
 from pipeline.write.records.record_source import RecordSource
 
 Block = tuple[int, int]
@@ -68,7 +82,7 @@ is said; scenes are those that gave the pixels under it.
 @dataclass(frozen=True, kw_only=True)
 class PaintCounts:
     """What became of one block, each per query: its rows, the ground that its tiles saw, the pixels that they
-    found; and the tables that it wrote for later tasks.
+    found.
     """
 
     rows: tuple[RowCounts, ...]
@@ -76,6 +90,13 @@ class PaintCounts:
     found: tuple[FoundPixels, ...]
     files: tuple[Written, ...]
     """The shards that were written, by their key in masks.zarr."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaintedBlocks:
+    """What became of some blocks, and the tables that were written for later tasks."""
+
+    blocks: tuple[PaintCounts, ...]
     filed: tuple[Filed, ...]
     """Rows; and pieces and border runs of crossing objects, for the super-tile that owns the ids."""
 
@@ -102,7 +123,7 @@ class _Tables:
 
 @dataclass(frozen=True, kw_only=True)
 class _PaintedQuery:
-    """One painted query before anything of it is written."""
+    """One painted query of a block before anything of it is written."""
 
     picture: BlockPicture
     shown: NDArray[np.bool_]
@@ -119,24 +140,56 @@ class _PaintedQuery:
     run_owner: NDArray[np.int64]
 
 
-def paint_block(job: MergeJob, block: Block) -> PaintCounts:
-    """Step 4 for one block: read, paint, write."""
+@dataclass(kw_only=True)
+class _ForLater:
+    """What the blocks of a task have for later ones, of one query."""
+
+    rows: list[pa.Table] = field(default_factory=list)
+    pieces: list[pa.RecordBatch] = field(default_factory=list)
+    piece_owner: list[NDArray[np.int64]] = field(default_factory=list)
+    runs: list[dict[str, NDArray[Any]]] = field(default_factory=list)
+    run_owner: list[NDArray[np.int64]] = field(default_factory=list)
+
+    def add(self, rows: pa.Table | None, outcome: _PaintedQuery) -> None:
+        if rows is not None:
+            self.rows.append(rows)
+        self.pieces.append(outcome.pieces)
+        self.piece_owner.append(outcome.piece_owner)
+        self.runs.append(outcome.runs)
+        self.run_owner.append(outcome.run_owner)
+
+
+def paint_blocks(job: MergeJob, blocks: Sequence[Block]) -> PaintedBlocks:
+    """Step 4 for some blocks: read, paint, write."""
     sources = [job.source(query) for query in range(len(job.queries))]
+    later = [_ForLater() for _ in sources]
+    counts = tuple(_paint_block(job, block, sources, later) for block in blocks)
+    number = blocks[0][0] * job.lattice.n_block_cols + blocks[0][1]
+    filed = [table for query, tables in enumerate(later) for table in _file(job, query, number, tables)]
+    return PaintedBlocks(blocks=counts, filed=tuple(filed))
+
+
+def _paint_block(
+    job: MergeJob, block: Block, sources: Sequence[RecordSource], later: Sequence[_ForLater]
+) -> PaintCounts:
     scenes = sources[0].scenes(*block)
-    tables = [_read_tables(job, source.query_index, block) for source in sources]
-    outcomes = []
-    for source, table in zip(sources, tables, strict=True):
-        outcomes.append(_split(job, block, paint(job, source, table.paint, block), table, scenes))
-    ground = tuple(seam_zone(job.lattice, source, block) for source in sources)
-    rows = []
-    filed: list[Filed] = []
-    for query, outcome in enumerate(outcomes):
-        counts, written = _write_tables(job, query, block, outcome)
-        rows.append(counts)
-        filed += written
-    files = _write_shard(job, block, sources, [(outcome.picture, outcome.shown) for outcome in outcomes])
-    found = tuple(outcome.picture.found for outcome in outcomes)
-    return PaintCounts(rows=tuple(rows), ground=ground, found=found, files=files, filed=tuple(filed))
+    outcomes = [_paint_query(job, block, source, scenes) for source in sources]
+    counts = []
+    for query, (outcome, tables) in enumerate(zip(outcomes, later, strict=True)):
+        rows = finished_rows(job, outcome.rows, query)
+        tables.add(rows, outcome)
+        counts.append(replace(row_counts(job, outcome.rows, rows), left_out=outcome.left_out))
+    return PaintCounts(
+        rows=tuple(counts),
+        ground=tuple(seam_zone(job.lattice, source, block) for source in sources),
+        found=tuple(outcome.picture.found for outcome in outcomes),
+        files=_write_shard(job, block, sources, [(outcome.picture, outcome.shown) for outcome in outcomes]),
+    )
+
+
+def _paint_query(job: MergeJob, block: Block, source: RecordSource, scenes: ScenePixels) -> _PaintedQuery:
+    tables = _read_tables(job, source.query_index, block)
+    return _split(job, block, paint(job, source, tables.paint, block), tables, scenes)
 
 
 def repaint_block(job: MergeJob, key: RepaintKey) -> tuple[Written, ...]:
@@ -145,13 +198,13 @@ def repaint_block(job: MergeJob, key: RepaintKey) -> tuple[Written, ...]:
     """
     block = key.block
     sources = [job.source(query) for query in range(len(job.queries))]
+    scenes = sources[0].scenes(*block)
     pictures = []
-    for query, source in enumerate(sources):
-        kept = read_columns(job.table("shown", query, block_id(*block)))["id"]
-        dropped = [read_columns(path)["id"] for path in key.dropped[query]]
+    for source in sources:
+        outcome = _paint_query(job, block, source, scenes)
+        dropped = [read_columns(path)["id"] for path in key.dropped[source.query_index]]
         gone = np.concatenate([np.zeros(0, dtype=np.uint64), *dropped])
-        picture = paint(job, source, _read_paint(job, query, block), block)
-        pictures.append((picture, np.isin(picture.ids, np.setdiff1d(kept, gone))))
+        pictures.append((outcome.picture, outcome.shown & ~np.isin(outcome.picture.ids, gone)))
     return _write_shard(job, block, sources, pictures)
 
 
@@ -169,7 +222,9 @@ def _read_paint(job: MergeJob, query: int, block: Block) -> tuple[dict[str, NDAr
     read = {
         (name, batch): columns
         for name, wanted in batches.items()
-        for batch, columns in zip(wanted, read_batches(job.table("paint", query, name), wanted), strict=True)
+        for batch, columns in zip(
+            wanted, read_batches(job.table_at_hand("paint", query, name), wanted), strict=True
+        )
     }
     return tuple(read[tile.name, batch] for tile, batch in places)
 
@@ -185,7 +240,7 @@ def _read_tables(job: MergeJob, query: int, block: Block) -> _Tables:
 def _read(job: MergeJob, kind: str, query: int, block: Block) -> dict[str, NDArray[Any]]:
     """The batch of one block in its super-tile's table."""
     tile, batch = job.batch_of(*block)
-    return read_columns(job.table(kind, query, tile.name), batch)
+    return read_columns(job.table_at_hand(kind, query, tile.name), batch)
 
 
 def paint(
@@ -320,25 +375,27 @@ def _runs(
     return {"id": picture.ids[runs[:, 0]], "block": np.full(len(runs), number), "run": runs[:, 1:]}
 
 
-def _write_tables(
-    job: MergeJob, query: int, block: Block, outcome: _PaintedQuery
-) -> tuple[RowCounts, list[Filed]]:
-    """Rows, shown ids, and one file of pieces and of runs per owner; returns row counts and tables."""
-    number = block[0] * job.lattice.n_block_cols + block[1]
-    rows = Filed("rows", query, number)
-    counts = replace(publish_rows(job, outcome.rows, rows), left_out=outcome.left_out)
-    filed = [rows] if counts.n_rows else []
-    write_columns(job.table("shown", query, block_id(*block)), {"id": outcome.picture.ids[outcome.shown]})
-    for home in np.unique(outcome.piece_owner).tolist():
-        part = outcome.pieces.take(pa.array(np.flatnonzero(outcome.piece_owner == home)))
+def _file(job: MergeJob, query: int, number: int, tables: _ForLater) -> list[Filed]:
+    """Write the rows, and one file of pieces and of runs per owner, in the order of the blocks.
+
+    `number`: of the first block, which names the tables.
+    """
+    filed = []
+    if tables.rows:
+        filed.append(Filed("rows", query, number))
+        write_table(filed[-1].path(job), pa.concat_tables(tables.rows))
+    pieces = pa.Table.from_batches(tables.pieces, schema=PIECES).combine_chunks()
+    piece_owner, run_owner = np.concatenate(tables.piece_owner), np.concatenate(tables.run_owner)
+    runs = {name: np.concatenate([part[name] for part in tables.runs]) for name in tables.runs[0]}
+    for home in np.unique(piece_owner).tolist():
+        part = pieces.take(pa.array(np.flatnonzero(piece_owner == home))).combine_chunks()
         filed.append(Filed("pieces", query, number, home))
-        write_batches(filed[-1].path(job), [part], compression=None)
-        mine = outcome.run_owner == home
+        write_batches(filed[-1].path(job), part.to_batches(), compression=None)
+        mine = run_owner == home
         if mine.any():
-            columns = {key: values[mine] for key, values in outcome.runs.items()}
             filed.append(Filed("runs", query, number, home))
-            write_columns(filed[-1].path(job), columns)
-    return counts, filed
+            write_columns(filed[-1].path(job), {name: values[mine] for name, values in runs.items()})
+    return filed
 
 
 def _write_shard(

@@ -26,7 +26,7 @@ from pipeline.run.infer.steps import RunContext
 from pipeline.run.merge import audit_tasks, dissolve_tasks, order_tasks, paint_tasks, resolve_tasks
 from pipeline.run.merge.filed_tables import FiledTables
 from pipeline.run.merge.merge_job import MergeJob, TaskRunner, records_at_hand, run_here
-from pipeline.run.merge.model_counts import ModelCounts, model_counts
+from pipeline.run.merge.model_counts import ModelCounts
 from pipeline.run.merge.tally import Bounds, Tally, join_bounds
 from pipeline.schema.tiling import block_id
 from pipeline.stitch.join import JoinStats
@@ -170,6 +170,7 @@ def with_tables(job: MergeJob, *, one_machine: bool = True) -> Iterator[MergeJob
 
 def _publish(job: MergeJob, note: Note, run_tasks: TaskRunner, clock: _Clock) -> Published:
     reach("before_coverage")
+    models = ModelCounts()
     conservation = write_coverage(
         job.run_dir,
         job.lattice,
@@ -178,6 +179,7 @@ def _publish(job: MergeJob, note: Note, run_tasks: TaskRunner, clock: _Clock) ->
         queries=job.queries,
         scene_ids=[scene.scene_id for scene in job.scenes],
         more=(*SCENE_COLUMNS, *(CLOUD_COLUMNS if job.masked else ()), *(GATE_COLUMNS if job.gated else ())),
+        on_block=models.add,
     )
     conservation.require()
     reach("after_coverage")
@@ -203,7 +205,7 @@ def _publish(job: MergeJob, note: Note, run_tasks: TaskRunner, clock: _Clock) ->
     return Published(
         run_dir=job.run_dir,
         shards=shards,
-        models=model_counts(job),
+        models=models,
         conservation=conservation,
         n_instances=tuple(tally.rows.n_objects for tally in tallies),
         elapsed_s=0.0,
@@ -263,14 +265,17 @@ def _paint(
     reach("before_shards")
     laid_out = create_masks(job.run_dir.masks, job.lattice, job.queries).written()
     shards = {file.key: file for file in laid_out}
-    for block in run_tasks(paint_tasks.paint_block, job, job.blocks()):
+    for painted in run_tasks(paint_tasks.paint_blocks, job, job.block_groups()):
         reach("after_shard")
-        filed.add(block.filed)
-        shards |= {file.key: file for file in block.files}
-        for tally, rows, ground, found in zip(tallies, block.rows, block.ground, block.found, strict=True):
-            tally.add_rows(rows)
-            tally.add_ground(ground)
-            tally.add_found(found)
+        filed.add(painted.filed)
+        for block in painted.blocks:
+            shards |= {file.key: file for file in block.files}
+            for tally, rows, ground, found in zip(
+                tallies, block.rows, block.ground, block.found, strict=True
+            ):
+                tally.add_rows(rows)
+                tally.add_ground(ground)
+                tally.add_found(found)
     clock.lap("paint")
     for home in run_tasks(dissolve_tasks.dissolve_home, job, dissolve_tasks.dissolve_keys(job, filed)):
         tallies[home.query_index].add_rows(home.rows)

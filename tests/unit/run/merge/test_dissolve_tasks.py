@@ -151,7 +151,7 @@ def test_pieces_that_are_gone_are_missed(tmp_path: Path, what: str) -> None:
 
     def losing(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:
         yield from run_here(task, job, keys)
-        if task is paint_tasks.paint_block:
+        if task is paint_tasks.paint_blocks:
             pieces = job.table("pieces/0", 0, "x").parent
             gone = {
                 "a folder": pieces,

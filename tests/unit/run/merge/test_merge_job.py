@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import record_runs as runs
 import shapely
 import stitch_worlds as worlds
+from s3_server import BUCKET, serving_s3
 
-from pipeline.run.merge.merge_job import MergeJob, run_here, whole_tasks
+from pipeline.files.store.store_path import StorePath
+from pipeline.run.merge.merge_job import MergeJob, records_at_hand, run_here, whole_tasks
 from pipeline.schema.tiling import Window
 
 
@@ -46,6 +49,36 @@ def test_blocks_beside_one_that_was_looked_at_are_painted_and_get_no_shard(tmp_p
     job = replace(job, inside=inside)
     assert job.blocks() == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert [job.writes(*block) for block in job.blocks()] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(("tiles", "side"), [(3, 1), (15, 1), (16, 2), (24, 3), (40, 4)])
+def test_squares_of_blocks_hold_every_block_once(tmp_path: Path, tiles: int, side: int) -> None:
+    """Single ones below 4 x 64 blocks, and never more than 4 x 4."""
+    job = make_job(tmp_path, tiles=tiles, super_tile_tiles=4)
+    groups = job.block_groups()
+    assert sorted(block for group in groups for block in group) == job.blocks()
+    assert {len({(row // side, col // side) for row, col in group}) for group in groups} == {1}
+    assert max(map(len, groups)) == side**2
+
+
+def test_a_task_asks_a_bucket_once_for_a_record_and_for_a_table(tmp_path: Path) -> None:
+    with serving_s3():
+        job = make_job(tmp_path, tiles=2, super_tile_tiles=2)
+        job = replace(job, out_dir=f"s3://{BUCKET}/run", records_dir=f"s3://{BUCKET}/run/blocks")
+        job.run_dir.block("b00000_00000").write_bytes(b"record")
+        job.table("paint", 0, "s00000_00000").write_bytes(b"table")
+
+        def places(told: MergeJob, _: int) -> list[StorePath]:
+            found = [told.record("b00000_00000"), told.table_at_hand("paint", 0, "s00000_00000")]
+            assert [path.read_bytes() for path in found] == [b"record", b"table"]
+            told.run_dir.block("b00000_00000").delete()
+            assert told.record("b00000_00000").read_bytes() == b"record", "not asked for again"
+            return [*found, told.record("b00007_00007")]
+
+        (found,) = records_at_hand(run_here)(places, job, [0])
+        assert [path.is_local for path in found] == [True, True, False], "what is missing, its reader says"
+        assert not any(path.exists() for path in found), "copies last as long as their task"
+        assert not job.table_at_hand("paint", 0, "s00000_00000").is_local, "without a folder for copies"
 
 
 def test_tables_lie_by_query_kind_and_name(tmp_path: Path) -> None:

@@ -10,25 +10,18 @@ import pytest
 import record_runs as runs
 import shapely
 import stitch_worlds as worlds
-from run.merge.two_tiles import INNER, SEAM, on_the_ground, paint, two_tile_job
+from run.merge.two_tiles import INNER, SEAM, on_the_ground, paint, resolve, two_tile_job
 
 from pipeline.run.merge.filed_tables import Filed
 from pipeline.run.merge.finished_rows import LeftOut, RowCounts, SeamDensity
-from pipeline.run.merge.merge_job import MergeJob
-from pipeline.run.merge.paint_tasks import PIECES, RepaintKey, repaint_block
+from pipeline.run.merge.paint_tasks import PIECES, RepaintKey, paint_blocks, repaint_block
 from pipeline.stitch.block_picture import FoundPixels
 from pipeline.stitch.stitch_options import StitchOptions
+from pipeline.write.masks_zarr import create_masks
 from pipeline.write.merge_files import read_columns, read_tables, write_columns
 
-LEFT = "b00000_00000"
-RIGHT = "b00000_00001"
 FILED_BY_LEFT = "00000000"
 FILED_BY_RIGHT = "00000001"
-
-
-def shown(job: MergeJob, name: str) -> list[int]:
-    ids: list[int] = read_columns(job.table("shown", 0, name))["id"].tolist()
-    return sorted(ids)
 
 
 def expected_raster(*, seam: int = SEAM, inner: int = INNER) -> np.ndarray:
@@ -87,7 +80,6 @@ def test_an_object_of_one_block_that_is_too_small_is_not_shown(tmp_path: Path) -
     (left, _), filed = paint(job)
     assert left.rows == (RowCounts(left_out=LeftOut(below_min_area_px=1)),)
     assert (filed.writers("rows", 0), filed.writers("pieces", 0, 0)) == ([], [0, 1])
-    assert (shown(job, LEFT), shown(job, RIGHT)) == ([SEAM], [SEAM])
     np.testing.assert_array_equal(runs.published_raster(tmp_path / "out"), expected_raster(inner=0))
 
 
@@ -121,6 +113,20 @@ def test_objects_outside_the_aoi_are_left_out_and_pieces_count_what_touches_it(t
     assert [(piece["area_px"], piece["aoi_px"]) for piece in pieces] == [(4, 2 * n_columns), (4, 4)]
 
 
+def test_blocks_that_are_painted_together_file_their_tables_once(tmp_path: Path) -> None:
+    """Rows of the left block, pieces of both in one table, which the first block names."""
+    job = two_tile_job(tmp_path)
+    resolve(job)
+    create_masks(job.run_dir.masks, job.lattice, job.queries)
+    painted = paint_blocks(job, [(0, 0), (0, 1)])
+    assert [block.rows[0].n_rows for block in painted.blocks] == [1, 0]
+    assert painted.filed == (Filed("rows", 0, 0), Filed("pieces", 0, 0, 0), Filed("runs", 0, 0, 0))
+    pieces = read_tables([job.table("pieces/0", 0, FILED_BY_LEFT)])
+    assert pieces["block"].to_pylist() == [0, 1]
+    assert sorted(set(read_columns(job.table("runs/0", 0, FILED_BY_LEFT))["block"].tolist())) == [0, 1]
+    np.testing.assert_array_equal(runs.published_raster(tmp_path / "out"), expected_raster())
+
+
 def test_a_block_is_painted_again_without_what_was_dropped(tmp_path: Path) -> None:
     """The other block's shard stays as it is until its turn comes."""
     job = two_tile_job(tmp_path)
@@ -139,8 +145,8 @@ def test_a_block_that_nobody_looked_at_gets_no_shard(tmp_path: Path) -> None:
     """It is painted all the same: its neighbour's object reaches into it."""
     job = two_tile_job(tmp_path)
     (_, right), filed = paint(replace(job, inside=np.array([[True, False]])))
-    assert right.filed == (Filed("pieces", 0, 1, 0), Filed("runs", 0, 1, 0))
-    assert filed.writers("pieces", 0, 0) == [0, 1]
+    assert right.files == ()
+    assert filed.writers("pieces", 0, 0) == filed.writers("runs", 0, 0) == [0, 1]
     raster = runs.published_raster(tmp_path / "out")
     assert (raster[4, 8:10].tolist(), raster[:, 10:].any()) == ([SEAM, SEAM], False)
 

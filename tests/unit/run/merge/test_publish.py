@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import IncompleteRunError, RecordError
 from pipeline.files.store.store_path import store_path
-from pipeline.run.merge import order_tasks
+from pipeline.run.merge import merge_job, order_tasks
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.publish import named_job, publish_merge
 from pipeline.write.records.record_keys import AlikeKeys
@@ -105,6 +105,22 @@ def test_a_name_follows_from_records_and_parameters_and_not_from_how_it_was_merg
     assert named_job(moved).snapshot == name, "wherever they lie"
     (tmp_path / "blocks" / "b00001_00001.parquet").unlink()
     assert named_job(moved).snapshot != name
+
+
+@pytest.mark.parametrize("side", [2, 3])
+def test_blocks_that_are_painted_together_give_the_same_bytes(
+    records: tuple[Path, MergeJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int
+) -> None:
+    """Also where objects fall away and blocks are painted twice."""
+    _, job = records
+    changes = {"super_tile_tiles": 2, "stitch": replace(job.stitch, min_area_px=20)}
+    runs.merge(replace(job, out_dir=str(tmp_path / "alone"), **changes))
+    monkeypatch.setattr(merge_job, "LEAST_GROUPS", 1)
+    monkeypatch.setattr(merge_job, "MOST_GROUP_SIDE", side)
+    together = replace(job, out_dir=str(tmp_path / "together"), **changes)
+    assert max(map(len, together.block_groups())) == side**2
+    runs.merge(together, seed=side)
+    assert runs.result_bytes(tmp_path / "together") == runs.result_bytes(tmp_path / "alone")
 
 
 def test_every_file_of_the_rasters_is_told_with_its_hash(

@@ -20,7 +20,7 @@ import stitch_worlds as worlds
 
 from pipeline.run.merge.filed_tables import FiledTables
 from pipeline.run.merge.merge_job import MergeJob
-from pipeline.run.merge.paint_tasks import PaintCounts, paint_block
+from pipeline.run.merge.paint_tasks import PaintCounts, paint_blocks
 from pipeline.run.merge.resolve_tasks import describe_super, join_query, resolve_super
 from pipeline.write.masks_zarr import create_masks
 
@@ -69,7 +69,9 @@ def paint(job: MergeJob) -> tuple[list[PaintCounts], FiledTables]:
     """Steps 1 to 4: what was painted, block by block, and which tables were written for later steps."""
     filed = resolve(job)
     create_masks(job.run_dir.masks, job.lattice, job.queries)
-    painted = [paint_block(job, block) for block in job.blocks()]
-    for block in painted:
-        filed.add(block.filed)
-    return painted, filed
+    counts = list[PaintCounts]()
+    for group in job.block_groups():
+        painted = paint_blocks(job, group)
+        counts += painted.blocks
+        filed.add(painted.filed)
+    return counts, filed
