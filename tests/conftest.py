@@ -6,14 +6,16 @@
    beside the tests, but xdist 3.8 does not see them under pytest 9.2.)
 3. Ray's files come first, then files with slow tests: nothing long is left for the end, when the other
    process would stand idle. This needs `--no-loadscope-reorder`: xdist would begin with the largest files.
-4. No file is flushed to the disk (`fsync`): the tests kill processes, and none cuts the power.
-5. Hypothesis has no deadlines: on a busy machine a first call, with its imports, takes longer than any.
+4. After the last of Ray's files their Ray ends: its processes would take a tenth of a core to the end.
+5. No file is flushed to the disk (`fsync`): the tests kill processes, and none cuts the power.
+6. Hypothesis has no deadlines: on a busy machine a first call, with its imports, takes longer than any.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,3 +73,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files in the order of the third point; the tests of a file keep theirs."""
     slow = {item.location[0] for item in items if {"slow", "long"} & set(item.keywords)}
     items.sort(key=lambda item: (item.location[0] not in RAY_FILES, item.location[0] not in slow))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the Ray of this process after the last file that uses it."""
+    ray = sys.modules.get("ray")
+    over = nextitem is None or nextitem.location[0] not in RAY_FILES
+    if item.location[0] in RAY_FILES and over and ray is not None and ray.is_initialized():
+        ray.shutdown()

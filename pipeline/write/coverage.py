@@ -174,7 +174,7 @@ def write_coverage(
             name = block_id(*block)
             try:
                 key = key_of(keys, name)
-                counts = read_counts(run_dir.block(name), key.fingerprint)
+                counts = read_counts(run_dir.block(name), key.fingerprint, key.seal)
                 on_block(counts)
                 yield ledger.table(counts, key)
             except MissingRecordError:

@@ -156,7 +156,8 @@ class PromptBook:
             "verified",
         ]
         path = self._record_path(number)
-        table = read_columns(path, key_of(self._keys, path.stem).fingerprint, columns=columns)
+        key = key_of(self._keys, path.stem)
+        table = read_columns(path, key.fingerprint, key.seal, columns=columns)
         table = table.filter(pc.field("query_index") == self._query)
         tile = (
             table["tile_row"].to_numpy().astype(np.int64) * self._lattice.n_tile_cols

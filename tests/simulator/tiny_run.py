@@ -18,7 +18,7 @@ import numpy as np
 from record_world import found_tile, grid_of, lattice_of, plain_tile
 from simulator.sim_store import World
 
-from pipeline.errors import IncompleteRunError
+from pipeline.errors import IncompleteRunError, RecordError
 from pipeline.files.fingerprint import fingerprint
 from pipeline.files.store.store_path import StorePath
 from pipeline.files.store.zarr_adapter import Written, ZarrFolder
@@ -190,10 +190,16 @@ def _publish_little(job: MergeJob) -> tuple[RunDir, tuple[Written, ...], int]:
     with with_tables(job, one_machine=False) as at_hand:
         named = named_job(at_hand)
         found = done_blocks(named.run_dir, named.keys, BLOCK_IDS)
+        if found.unusable:
+            raise RecordError(f"{found.unusable}")
         if set(found.done) != set(BLOCK_IDS):
             raise IncompleteRunError(f"{set(BLOCK_IDS) - set(found.done)} have no record")
-        (at_hand.tables / "q0.arrow").write_bytes(json.dumps(found.done).encode())
-        seals = (at_hand.tables / "q0.arrow").read_bytes()
+        table = at_hand.tables / "q0.arrow"
+        table.write_bytes(json.dumps(found.done).encode())
+        try:
+            seals = table.read_bytes()
+        except FileNotFoundError as error:
+            raise RecordError(f"the intermediate table {table} is gone") from error
     results = RunDir(job.out_dir).in_snapshot(named.snapshot)
     results.coverage.write_bytes(b"coverage of " + seals)
     masks = ZarrFolder(results.masks)
@@ -201,7 +207,7 @@ def _publish_little(job: MergeJob) -> tuple[RunDir, tuple[Written, ...], int]:
     for name in BLOCK_IDS[:2]:
         masks.write(f"mask/c/{name}", f"{name} {found.done[name]}".encode())
     part_file(results, 0).write_bytes(b"instances of " + seals)
-    fails = json.loads(seals)[FLAKY] == _seal_of_failed(FINGERPRINTS[KEYS.index(named.keys)])
+    fails = json.loads(seals)[FLAKY] == _seal_of_failed(FINGERPRINTS[KEYS.index(job.keys)])
     return results, tuple(masks.written.values()), int(fails)
 
 

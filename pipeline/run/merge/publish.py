@@ -35,6 +35,7 @@ from pipeline.write.instances import InstanceMeta
 from pipeline.write.manifest import snapshot_name
 from pipeline.write.masks_zarr import create_masks
 from pipeline.write.records.done_records import copy_records, done_blocks
+from pipeline.write.records.record_keys import PinnedKeys, RecordKeys
 from pipeline.write.run_dir import RunDir
 from pipeline.write.shown_snapshots import free_name
 
@@ -47,6 +48,8 @@ class Published:
 
     run_dir: RunDir
     """With the results of the snapshot that was written."""
+    keys: RecordKeys
+    """Of the block records, which are pinned."""
     shards: tuple[Written, ...]
     """What was written of masks.zarr, by keys in it."""
     models: ModelCounts
@@ -123,7 +126,8 @@ def publish_merge(
 
 
 def named_job(job: MergeJob) -> MergeJob:
-    """Give the job the name of its snapshot: everything that its bytes follow from.
+    """Give the job the name of its snapshot: everything that its bytes follow from. The records are pinned:
+    those that are read from now on are those that gave the name.
 
     Every planned record is read and hashed. Raises RecordError for one that is damaged or foreign; what is
     missing, the ledger says.
@@ -141,7 +145,7 @@ def named_job(job: MergeJob) -> MergeJob:
         "min_area_m2": job.min_area_m2,
         "aoi": None if job.aoi_grid is None else job.aoi_grid.wkb_hex,
     }
-    return replace(job, snapshot=snapshot_name(content))
+    return replace(job, snapshot=snapshot_name(content), keys=PinnedKeys(job.keys, found.done))
 
 
 @contextmanager
@@ -204,6 +208,7 @@ def _publish(job: MergeJob, note: Note, run_tasks: TaskRunner, clock: _Clock) ->
     clock.lap("order")
     return Published(
         run_dir=job.run_dir,
+        keys=job.keys,
         shards=shards,
         models=models,
         conservation=conservation,

@@ -216,9 +216,9 @@ def read_block_record(path: Place, fingerprint: str) -> BlockRecord:
         )
 
 
-def read_summaries(path: Place, fingerprint: str) -> BlockSummaries:
+def read_summaries(path: Place, fingerprint: str, seal: str = "") -> BlockSummaries:
     """Read statuses, prompts and fragments, no pixels. Raises RecordError as `read_block_record`."""
-    with _open(path, fingerprint) as (file, metadata):
+    with _open(path, fingerprint, seal) as (file, metadata):
         table = file.read(columns=list(_SUMMARY))
         return BlockSummaries(
             block_id=metadata["block_id"],
@@ -227,11 +227,11 @@ def read_summaries(path: Place, fingerprint: str) -> BlockSummaries:
         )
 
 
-def read_counts(path: Place, fingerprint: str) -> BlockCounts:
+def read_counts(path: Place, fingerprint: str, seal: str = "") -> BlockCounts:
     """Read statuses and counts, without the content of lists. Raises RecordError as `read_block_record`."""
     lists = ("reply", "rationale", "prompts", "features", "fragments")
     plain = [*(name for name in _SUMMARY if name not in lists), "scene_numbers"]
-    with _open(path, fingerprint) as (file, metadata):
+    with _open(path, fingerprint, seal) as (file, metadata):
         table = file.read(columns=[*plain, "prompts.list.element.label", "fragments.list.element.local"])
         column = {name: table[name].to_pylist() for name in plain if name in table.column_names}
         counts = {name: pc.list_value_length(table[name]).to_pylist() for name in ("prompts", "fragments")}
@@ -260,15 +260,17 @@ def read_counts(path: Place, fingerprint: str) -> BlockCounts:
     return BlockCounts(block_id=metadata["block_id"], tiles=tiles, n_embeddings=int(metadata["n_embeddings"]))
 
 
-def read_columns(path: Place, fingerprint: str, *, columns: Sequence[str]) -> pa.Table:
+def read_columns(path: Place, fingerprint: str, seal: str = "", *, columns: Sequence[str]) -> pa.Table:
     """Read some columns of a record as they are stored. Raises RecordError as `read_block_record`."""
-    with _open(path, fingerprint) as (file, _):
+    with _open(path, fingerprint, seal) as (file, _):
         return file.read(columns=list(columns))
 
 
-def read_label_blobs(path: Place, fingerprint: str, *, query_index: int) -> dict[tuple[int, int], bytes]:
+def read_label_blobs(
+    path: Place, fingerprint: str, seal: str = "", *, query_index: int
+) -> dict[tuple[int, int], bytes]:
     """Read (tile_row, tile_col) -> label image for `decode_labels`, where this query found something."""
-    table = read_columns(path, fingerprint, columns=["tile_row", "tile_col", "query_index", "labels"])
+    table = read_columns(path, fingerprint, seal, columns=["tile_row", "tile_col", "query_index", "labels"])
     rows, cols, queries, blobs = (table[name].to_pylist() for name in table.column_names)
     return {
         (r, c): blob
@@ -277,18 +279,18 @@ def read_label_blobs(path: Place, fingerprint: str, *, query_index: int) -> dict
     }
 
 
-def read_valid_blobs(path: Place, fingerprint: str) -> dict[tuple[int, int], bytes]:
+def read_valid_blobs(path: Place, fingerprint: str, seal: str = "") -> dict[tuple[int, int], bytes]:
     """Read (tile_row, tile_col) -> encoded validity (`decode_bits`) of the tile's core, True = imagery."""
-    table = read_columns(path, fingerprint, columns=["tile_row", "tile_col", "valid"])
+    table = read_columns(path, fingerprint, seal, columns=["tile_row", "tile_col", "valid"])
     rows, cols, blobs = (table[name].to_pylist() for name in table.column_names)
     return {(r, c): blob for r, c, blob in zip(rows, cols, blobs, strict=True) if blob is not None}
 
 
-def check_record(path: Place, fingerprint: str) -> str:
+def check_record(path: Place, fingerprint: str, seal: str = "") -> str:
     """Check that a file is a whole record with this fingerprint; returns its seal. Raises RecordError as
     `read_block_record`.
     """
-    with _open(path, fingerprint) as (file, _):
+    with _open(path, fingerprint, seal) as (file, _):
         return seal_of(file.metadata.metadata)
 
 
@@ -299,8 +301,11 @@ def check_bytes(data: bytes, path: StorePath, fingerprint: str) -> str:
 
 
 @contextmanager
-def _open(place: Place, fingerprint: str) -> Iterator[tuple[pq.ParquetFile, dict[str, str]]]:
-    """Open a record and check seal and metadata. Whatever goes wrong in the body becomes a RecordError."""
+def _open(place: Place, fingerprint: str, seal: str = "") -> Iterator[tuple[pq.ParquetFile, dict[str, str]]]:
+    """Open a record and check seal and metadata. Whatever goes wrong in the body becomes a RecordError.
+
+    `seal`: of the record that it must be. Empty: any.
+    """
     path = store_path(place)
     try:
         data = path.read_bytes()
@@ -310,8 +315,10 @@ def _open(place: Place, fingerprint: str) -> Iterator[tuple[pq.ParquetFile, dict
         raise
     except OSError as error:
         raise RecordError(f"block record {path} is damaged ({error}). To fix: {_AGAIN}") from error
-    with _parsed(data, path, fingerprint) as parsed:
-        yield parsed
+    with _parsed(data, path, fingerprint) as (file, metadata):
+        if seal and seal_of(file.metadata.metadata) != seal:
+            raise RecordError(f"block record {path} was replaced while it was being merged. To fix: {_AGAIN}")
+        yield file, metadata
 
 
 @contextmanager

@@ -67,7 +67,8 @@ def done_blocks(run_dir: RunDir, keys: RecordKeys, block_ids: Sequence[str]) -> 
 
     def look(name: str) -> None:
         try:
-            done[name] = check_record(run_dir.block(name), key_of(keys, name).fingerprint)
+            key = key_of(keys, name)
+            done[name] = check_record(run_dir.block(name), key.fingerprint, key.seal)
         except MissingRecordError:
             pass
         except OtherInputsError as error:

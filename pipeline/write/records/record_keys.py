@@ -3,11 +3,15 @@
 A run looks its records up with `RecordKeys`. A record whose fingerprint is another one was made for other
 tiles or other scenes, or by another run, and counts for nothing. A block without a key is not planned: a
 record that an earlier and larger area left there counts for nothing either.
+
+A publication pins the records that it was named by (`PinnedKeys`). A driver that slept would otherwise mix
+them with records that another one has replaced since.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pipeline.errors import MissingRecordError
@@ -24,6 +28,8 @@ class BlockKey:
     scenes: tuple[int, ...] | None = None
     """Places, in the run's list of scenes, of those that the block reads, ascending. The record counts scenes
     by their places in this list. None: by those in the run's list."""
+    seal: str = ""
+    """Seal of the one record that counts. Empty: any of this fingerprint."""
 
     def run_numbers(self, numbers: tuple[int, ...]) -> tuple[int, ...]:
         """Turn a record's numbers of scenes into places in the run's list."""
@@ -67,3 +73,19 @@ class AlikeKeys:
 
     def is_own(self, block_id: str, inputs: str) -> bool:  # noqa: ARG002
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedKeys:
+    """The keys of a run, each with the seal of the record that was seen."""
+
+    keys: RecordKeys
+    seals: Mapping[str, str]
+    """block_id -> seal."""
+
+    def of(self, block_id: str) -> BlockKey | None:
+        key = self.keys.of(block_id)
+        return None if key is None else replace(key, seal=self.seals.get(block_id, "no record"))
+
+    def is_own(self, block_id: str, inputs: str) -> bool:
+        return self.keys.is_own(block_id, inputs)

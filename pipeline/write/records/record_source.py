@@ -254,16 +254,19 @@ class RecordSource:
 
     def _read_labels(self, block_row: int, block_col: int) -> dict[tuple[int, int], bytes]:
         path = self._path(block_row, block_col)
-        return read_label_blobs(path, key_of(self._keys, path.stem).fingerprint, query_index=self.query_index)
+        key = key_of(self._keys, path.stem)
+        return read_label_blobs(path, key.fingerprint, key.seal, query_index=self.query_index)
 
     def _read_valid(self, block_row: int, block_col: int) -> dict[tuple[int, int], bytes]:
         path = self._path(block_row, block_col)
-        return read_valid_blobs(path, key_of(self._keys, path.stem).fingerprint)
+        key = key_of(self._keys, path.stem)
+        return read_valid_blobs(path, key.fingerprint, key.seal)
 
     def _columns(self, block: tuple[int, int], columns: Sequence[str]) -> pa.Table:
         """Read some columns of one record. Raises MissingRecordError also for a block that is not planned."""
         path = self._path(*block)
-        return read_columns(path, key_of(self._keys, path.stem).fingerprint, columns=columns)
+        key = key_of(self._keys, path.stem)
+        return read_columns(path, key.fingerprint, key.seal, columns=columns)
 
     def _path(self, block_row: int, block_col: int) -> StorePath:
         return self._record_path(block_id(block_row, block_col))

@@ -259,7 +259,8 @@ def read_empty_tiles(
     for batch in rows_where(run_dir.coverage, chosen, by=(*at_place, "query_index"), columns=columns):
         for place in batch.to_pylist():
             name = place.pop("block_id")
-            records = read_summaries(run_dir.block(name), key_of(keys, name).fingerprint).tiles
+            key = key_of(keys, name)
+            records = read_summaries(run_dir.block(name), key.fingerprint, key.seal).tiles
             rationale = next((r.rationale for r in records if r.tile.tile_id == place["tile_id"]), "")
             tiles.append(EmptyTile(**place, rationale=rationale))
     return sorted(tiles, key=lambda tile: (tile.tile_row, tile.tile_col))

@@ -17,6 +17,7 @@ from pipeline.run.merge.publish import Published
 from pipeline.run.prepare import PlannedRun, RunRequest, plan_request, start_info
 from pipeline.run.summary import closing_entry, notice_box, plan_text, result_table, table
 from pipeline.write.coverage import Conservation, SearchedArea
+from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
 
@@ -48,6 +49,7 @@ def published(*, failed: int) -> Published:
     )
     return Published(
         run_dir=RunDir("never"),
+        keys=AlikeKeys("f" * 64),
         shards=(),
         models=ModelCounts(),
         conservation=ledger,

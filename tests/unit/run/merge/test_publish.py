@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +23,11 @@ from hypothesis import strategies as st
 from pipeline.errors import IncompleteRunError, RecordError
 from pipeline.files.store.store_path import store_path
 from pipeline.run.merge import merge_job, order_tasks
-from pipeline.run.merge.merge_job import MergeJob
+from pipeline.run.merge.merge_job import MergeJob, Task, run_here
 from pipeline.run.merge.publish import named_job, publish_merge
+from pipeline.write.records.block_records import check_record, read_block_record, write_block_record
 from pipeline.write.records.record_keys import AlikeKeys
+from pipeline.write.run_dir import RunDir
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -162,6 +166,32 @@ def test_a_driver_that_slept_leaves_the_tables_of_its_successor(
     assert Path(seen[0]).parent == tmp_path / "merge.tmp"
     assert runs.result_bytes(tmp_path) == runs.result_bytes(folder / "out")
     assert not (tmp_path / "merge.tmp").exists()
+
+
+@pytest.mark.parametrize("task", ["resolve_super", "paint_blocks"])
+def test_a_record_that_is_replaced_while_it_is_merged_is_not_mixed_in(
+    records: tuple[Path, MergeJob], tmp_path: Path, task: str
+) -> None:
+    """The driver slept, and another one has done a failed tile again: the name of the snapshot follows from
+    the record that is gone.
+    """
+    _, job = records
+    copies = RunDir(tmp_path / "source")
+    for path in Path(job.records_dir).glob("*.parquet"):
+        (copies.blocks / path.name).write_bytes(path.read_bytes())
+    mine = replace(job, records_dir=str(copies.blocks), out_dir=str(tmp_path / "out"))
+
+    def meanwhile(tried: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:
+        if task in repr(tried):
+            path = copies.block("b00001_00001")
+            seal = check_record(path, runs.FINGERPRINT)
+            other = replace(read_block_record(path, runs.FINGERPRINT), n_embeddings=99)
+            write_block_record(copies, other, lattice=job.lattice, replaced=seal)
+        yield from run_here(tried, job, keys)
+
+    with pytest.raises(RecordError, match=r"b00001_00001\.parquet was replaced while it was being merged"):
+        publish_merge(mine, note=lambda _: None, run_tasks=meanwhile)
+    publish_merge(mine, note=lambda _: None)
 
 
 def test_a_missing_record_and_a_torn_one_are_named(records: tuple[Path, MergeJob], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -224,6 +225,29 @@ def test_no_flipped_byte_is_read_and_none_counts_as_done(run_dir: RunDir) -> Non
         assert list(done_blocks(run_dir, AlikeKeys(FP), ["b00000_00000"]).unusable) == ["b00000_00000"]
     path.write_bytes(data)
     assert list(done_blocks(run_dir, AlikeKeys(FP), ["b00000_00000"]).done) == ["b00000_00000"]
+
+
+def test_another_record_of_the_same_inputs_is_not_the_one_that_is_pinned(run_dir: RunDir) -> None:
+    path = write_block_record(run_dir, mixed_record(LATTICE), lattice=LATTICE)
+    seal = check_record(path, FP)
+    readers: tuple[Callable[[str], object], ...] = (
+        lambda seal: check_record(path, FP, seal),
+        lambda seal: read_summaries(path, FP, seal),
+        lambda seal: read_counts(path, FP, seal),
+        lambda seal: read_columns(path, FP, seal, columns=["query_index"]),
+        lambda seal: read_label_blobs(path, FP, seal, query_index=0),
+        lambda seal: read_valid_blobs(path, FP, seal),
+    )
+    for read in readers:
+        read(seal)
+    again = replace(mixed_record(LATTICE), n_embeddings=5)
+    write_block_record(run_dir, again, lattice=LATTICE, replaced=seal)
+    for read in readers:
+        read("")
+        with pytest.raises(
+            RecordError, match=r"b00000_00000\.parquet was replaced while it was"
+        ):
+            read(seal)
 
 
 def test_missing_foreign_renamed_and_other_version_files_are_named(
