@@ -124,7 +124,7 @@ def require_allowed(href: str, guard: HrefGuard | None) -> None:
         raise _refused(href, "control characters in an href")
     if "://" in href and _DETOUR.search(href):
         raise _refused(href, "a way up")
-    if "://" in href and _is_known_host("/".join(href.split("/", 4)[:4]), guard):
+    if "://" in href and "\\" not in href and _begins_known(href, guard):
         return
     if href.lstrip().startswith("<") or re.match(r"/+vsi", os.path.normpath(href).lower()):
         raise _refused(href, "GDAL's own path syntax")
@@ -134,9 +134,16 @@ def require_allowed(href: str, guard: HrefGuard | None) -> None:
         _require_below_root(href, guard)
 
 
+def _begins_known(href: str, guard: HrefGuard) -> bool:
+    """Tell whether the scheme and host of a URL allow it, or these with the first part of its path: a bucket
+    may stand there."""
+    parts = href.split("/", 4)
+    return _is_known_host("/".join(parts[:3]), guard) or _is_known_host("/".join(parts[:4]), guard)
+
+
 @lru_cache(maxsize=1024)
 def _is_known_host(begin: str, guard: HrefGuard) -> bool:
-    """Tell whether hrefs that begin so, with scheme, host and the first part of their path, are allowed."""
+    """Tell whether hrefs that begin so are allowed."""
     try:
         _require_host(f"{begin}/", guard)
     except InputError:

@@ -50,17 +50,22 @@ def signer_for(href: str) -> str:
     """Name the signer of an href. Empty: none knows its host, or the href holds a query string already."""
     if "?" in href and urllib.parse.urlsplit(href).query:
         return ""
-    return _signer_of("/".join(href.split("/", 3)[:3]))
+    patterns = tuple((name, tuple(signer.hosts)) for name, signer in _signers().items())
+    return _signer_of("/".join(href.split("/", 3)[:3]), patterns)
 
 
-def _signer_of(origin: str) -> str:
-    """Name the signer of hrefs that begin so, with scheme and host."""
+@lru_cache(maxsize=1024)
+def _signer_of(origin: str, signers: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
+    """Name the signer of hrefs that begin so, with scheme and host.
+
+    `signers`: names, and patterns of hosts.
+    """
     parts = urllib.parse.urlsplit(origin)
     if parts.scheme.lower() not in ("http", "https"):
         return ""
     host = (parts.hostname or "").lower()
-    for name, signer in _signers().items():
-        if any(fnmatchcase(host, pattern.lower()) for pattern in signer.hosts):
+    for name, patterns in signers:
+        if any(fnmatchcase(host, pattern.lower()) for pattern in patterns):
             return name
     return ""
 

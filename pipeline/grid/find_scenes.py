@@ -9,10 +9,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import shapely
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
@@ -24,7 +25,7 @@ from pipeline.grid.catalog.failed_places import among_neighbours
 from pipeline.grid.catalog.found_items import CatalogSearch, FoundItems, LeftItem
 from pipeline.grid.catalog.header_check import ItemScene, Opened
 from pipeline.grid.catalog.item_scene import ItemScenes, scenes_of, settled
-from pipeline.grid.catalog.item_sieve import ItemRank, rank_of, sort_fields
+from pipeline.grid.catalog.item_sieve import ItemRank, ranks_of, sort_fields_of
 from pipeline.grid.catalog.scene_choice import ItemOptions
 from pipeline.grid.lattice import same_crs
 from pipeline.grid.mask_files import require_mask_used
@@ -46,6 +47,23 @@ class SourceScenes:
     """Per scene, what the place of its item depends on."""
 
 
+class Footprints(Mapping[str, BaseGeometry]):
+    """scene_id -> footprint in longitude and latitude. They are stored as WKB, which takes a third of what
+    shapes take, and become shapes when they are asked for."""
+
+    def __init__(self, stored: Mapping[str, bytes]) -> None:
+        self.stored = stored
+
+    def __getitem__(self, scene_id: str) -> BaseGeometry:
+        return shapely.force_2d(shapely.from_wkb(self.stored[scene_id]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.stored)
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+
 @dataclass(frozen=True, kw_only=True)
 class FoundScenes:
     """What may be looked at, before the plan."""
@@ -54,8 +72,8 @@ class FoundScenes:
     """In order of priority. Some may have a `failure`."""
     unread: Mapping[str, ItemScene] = field(default_factory=dict)
     """scene_id -> scene whose header was not opened yet."""
-    footprints: Mapping[str, BaseGeometry] = field(default_factory=dict)
-    """scene_id -> footprint in longitude and latitude, of items."""
+    footprints: Footprints = field(default_factory=lambda: Footprints({}))
+    """Of items."""
     left: tuple[LeftItem, ...] = ()
     """What searches found and the run does not look at."""
     notes: tuple[str, ...] = ()
@@ -109,24 +127,24 @@ def find_scenes(
         )
         items = scenes_of(found, options, on_opened=on_opened)
         searched.append((found, items, len(scenes)))
-        ranks = ranks_of(items, search) if aoi is not None else ()
+        ranks = tuple(ranks_of(items.items, sort_fields_of(search))) if aoi is not None else ()
         of_source.append(
             (len(scenes), SourceScenes(scene_ids=(), search=search, options=options, ranks=ranks))
         )
         scenes += [item.scene for item in items.scenes]
     named = with_unique_ids(scenes)
     unread: dict[str, ItemScene] = {}
-    footprints: dict[str, BaseGeometry] = {}
+    stored: dict[str, bytes] = {}
     for _, items, start in searched:
         for scene, item_scene, item in zip(named[start:], items.scenes, items.items, strict=False):
-            footprints[scene.scene_id] = item.geometry
+            stored[scene.scene_id] = item.wkb
             if item_scene.placed:
                 own = item_scene.scene is scene
                 unread[scene.scene_id] = item_scene if own else replace(item_scene, scene=scene)
     return FoundScenes(
         scenes=among_neighbours(ordered(named, order or MosaicOrder())),
         unread=unread,
-        footprints=footprints,
+        footprints=Footprints(stored),
         left=tuple(scene for found, items, _ in searched for scene in (*found.left, *items.left)),
         notes=tuple(note for found, items, _ in searched for note in (*found.notes, *_unusable(items))),
         searches=tuple(found.request for found, _, _ in searched),
@@ -175,12 +193,6 @@ def with_headers(
         scenes=tuple(opened.get(scene.scene_id, scene) for scene in found.scenes),
         unread={name: scene for name, scene in found.unread.items() if name not in opened},
     )
-
-
-def ranks_of(items: ItemScenes, search: CatalogSearch) -> tuple[ItemRank, ...]:
-    """Say per scene of a search what its place in the search's order depends on."""
-    fields = sort_fields(search.sort) if search.sort else ()
-    return tuple(rank_of(item, fields) for item in items.items)
 
 
 def _named_sources(

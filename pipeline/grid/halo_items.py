@@ -26,8 +26,8 @@ from pipeline.grid.catalog.catalog_search import find_items
 from pipeline.grid.catalog.failed_places import among_neighbours
 from pipeline.grid.catalog.header_check import ItemScene, Opened
 from pipeline.grid.catalog.item_scene import ItemScenes, scenes_of
-from pipeline.grid.catalog.item_sieve import in_rank_order, sort_fields
-from pipeline.grid.find_scenes import FoundScenes, SourceScenes, ranks_of
+from pipeline.grid.catalog.item_sieve import in_rank_order, ranks_of, sort_fields_of
+from pipeline.grid.find_scenes import Footprints, FoundScenes, SourceScenes
 from pipeline.grid.halo_scenes import seen_ground
 from pipeline.grid.mosaic_order import ordered
 from pipeline.grid.source import with_unique_ids
@@ -46,7 +46,7 @@ class _Added:
 
     scenes: dict[str, Scene] = field(default_factory=dict)
     unread: dict[str, ItemScene] = field(default_factory=dict)
-    footprints: dict[str, BaseGeometry] = field(default_factory=dict)
+    footprints: dict[str, bytes] = field(default_factory=dict)
 
 
 def with_halo_items(
@@ -75,7 +75,7 @@ def with_halo_items(
         found,
         scenes=among_neighbours(ordered(in_turn, found.order)),
         unread={**found.unread, **added.unread},
-        footprints={**found.footprints, **added.footprints},
+        footprints=Footprints({**found.footprints.stored, **added.footprints}),
         sources=tuple(sources),
         halo_ids=found.halo_ids | added.scenes.keys(),
     )
@@ -121,12 +121,12 @@ def _joined(source: SourceScenes, items: ItemScenes, found: FoundScenes, added: 
     named = with_unique_ids([item.scene for item in items.scenes], taken)
     for scene, item_scene, item in zip(named, items.scenes, items.items, strict=True):
         added.scenes[scene.scene_id] = scene
-        added.footprints[scene.scene_id] = item.geometry
+        added.footprints[scene.scene_id] = item.wkb
         if item_scene.placed:
             added.unread[scene.scene_id] = replace(item_scene, scene=scene)
     ids = [*source.scene_ids, *(scene.scene_id for scene in named)]
-    ranks = [*source.ranks, *ranks_of(items, source.search)]
-    fields = sort_fields(source.search.sort) if source.search.sort else ()
+    fields = sort_fields_of(source.search)
+    ranks = [*source.ranks, *ranks_of(items.items, fields)]
     order: Sequence[int] = in_rank_order(ranks, fields)
     return replace(
         source,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.grid.catalog.item import Item
+from pipeline.grid.catalog.item import Item, ItemFacts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,13 +49,13 @@ class LeftItem:
     """In longitude and latitude; None: it was not read, or cannot be."""
 
     @classmethod
-    def of(cls, item: Item, reason: str) -> LeftItem:
+    def of(cls, item: ItemFacts, reason: str) -> LeftItem:
         """Keep of an item that was read what people want to know, and not the item."""
         return cls(
             item_id=item.item_id,
             reason=reason,
             collection=item.collection,
-            datetime=item.datetime,
+            datetime=item.start,
             cloud_cover=item.cloud_cover,
             footprint=item.geometry,
         )
@@ -65,7 +65,7 @@ class LeftItem:
 class FoundItems:
     """What a search found. The same items come in the same order from every kind of catalogue."""
 
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     """Without repeats by (collection, id); in the order of the search's `sort`, then newest first, then by
     collection and id."""
     notes: tuple[str, ...] = ()

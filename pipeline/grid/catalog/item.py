@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+import shapely
 from shapely.geometry.base import BaseGeometry
 
 
@@ -26,6 +27,39 @@ class Asset:
     fields: Mapping[str, Any] = field(default_factory=dict)
     """All else that the item says of it, under the keys of the STAC document: `proj:*`, `bands`, `eo:bands`,
     `raster:bands`, `gsd`, `file:size` ..."""
+
+
+class ItemFacts(Protocol):
+    """What decides whether an item is taken, and in which order.
+
+    An `Item` has it, and so has a row of a table of which nothing else was decoded.
+    """
+
+    @property
+    def item_id(self) -> str: ...
+
+    @property
+    def collection(self) -> str: ...
+
+    @property
+    def geometry(self) -> BaseGeometry: ...
+
+    @property
+    def start(self) -> str | None: ...
+
+    @property
+    def end(self) -> str | None: ...
+
+    @property
+    def cloud_cover(self) -> float | None: ...
+
+    @property
+    def properties(self) -> Mapping[str, Any]: ...
+
+    @property
+    def wkb(self) -> bytes:
+        """The geometry as WKB, maybe with heights."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +87,11 @@ class Item:
     def datetime(self) -> str | None:
         """The moment, or the beginning of a range."""
         return self.start
+
+    @property
+    def wkb(self) -> bytes:
+        """The geometry as WKB."""
+        return bytes(shapely.to_wkb(self.geometry))
 
     def field_of(self, asset: Asset, name: str) -> Any:
         """What the asset says under `name`, else what the item says. None: neither says anything."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
-from pipeline.grid.catalog.item import Item
-from pipeline.grid.catalog.item_document import item_name, item_of
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.grid.catalog.item import Item, ItemFacts
+from pipeline.grid.catalog.item_document import MOST_TEXT, item_name, item_of
 from pipeline.grid.catalog.parquet_rows import ItemRows
 from pipeline.grid.catalog.parquet_values import documents
 
@@ -26,6 +29,10 @@ class ItemOffer(Protocol):
     @property
     def meets(self) -> bool | None:
         """Whether its footprint meets the AOI. None: nobody has looked."""
+        ...
+
+    def facts(self) -> ItemFacts:
+        """Read what decides about it. Raises ItemError."""
         ...
 
     def item(self) -> Item:
@@ -54,6 +61,9 @@ class DocumentOffer:
     def name(self) -> str:
         return item_name(self._document)
 
+    def facts(self) -> Item:
+        return self.item()
+
     def item(self) -> Item:
         return item_of(self._document, self._place, alone=self._alone)
 
@@ -63,13 +73,13 @@ class DocumentOffer:
 
 
 class RowOffer:
-    """A usual row of a table."""
+    """A usual row of a table. It tells what decides about an item (`ItemFacts`) without becoming one."""
 
-    __slots__ = ("_row", "_rows", "key", "meets")
+    __slots__ = ("key", "meets", "row", "rows")
 
     def __init__(self, rows: ItemRows, row: int, *, meets: bool | None) -> None:
-        self._rows = rows
-        self._row = row
+        self.rows = rows
+        self.row = row
         self.meets = meets
         self.key = rows.key(row)
 
@@ -77,11 +87,55 @@ class RowOffer:
     def name(self) -> str:
         return self.key[1]
 
+    def facts(self) -> RowOffer:
+        return self
+
     def item(self) -> Item:
-        return self._rows.item(self._row)
+        return self.rows.item(self.row)
 
     def document(self) -> dict[str, Any]:
-        return next(documents(self._rows.rest(self._row)))
+        return next(documents(self.rows.rest(self.row)))
+
+    @property
+    def item_id(self) -> str:
+        return self.key[1]
+
+    @property
+    def collection(self) -> str:
+        return self.key[0][:MOST_TEXT]
+
+    @property
+    def geometry(self) -> BaseGeometry:
+        found: BaseGeometry = self.rows.geometries([self.row])[0]
+        return found
+
+    @property
+    def start(self) -> str | None:
+        return self.rows.times(self.row)[0]
+
+    @property
+    def end(self) -> str | None:
+        return self.rows.times(self.row)[1]
+
+    @property
+    def cloud_cover(self) -> float | None:
+        return self.rows.cloud_cover(self.row)
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        return self.rows.properties(self.row)
+
+    @property
+    def wkb(self) -> bytes:
+        return self.rows.wkb(self.row)
+
+
+def whole(facts: ItemFacts) -> Item:
+    """The item of which these are facts."""
+    if isinstance(facts, Item):
+        return facts
+    assert isinstance(facts, RowOffer)
+    return facts.item()
 
 
 def _key(document: object) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """Where an item says that a file of it lies: CRS, transform and shape, without opening the file.
 
 The STAC projection extension (v1 and v2) lets an asset repeat what its item says, and then the asset counts.
-`projection_of` looks the fields up in that order, each for itself. Whatever is missing, null or nonsense
+`claimed_places` looks the fields up in that order, each for itself. Whatever is missing, null or nonsense
 ("EPSG:None" occurs) makes the metadata incomplete, and the header has to be read before the plan.
 
 Nothing here is believed for good. The schema allows six or nine numbers in any order, so a transform in
@@ -27,7 +27,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
 from pipeline.geo.globe import LONLAT_CRS
-from pipeline.grid.catalog.item import Asset, Item
+from pipeline.grid.catalog.item_groups import ItemGroup
 from pipeline.grid.lattice import crs_from_text
 from pipeline.schema.tiling import AffineTuple
 
@@ -37,6 +37,8 @@ other. Footprints are drawn roughly, and leave out what has no imagery."""
 
 MAX_SIDE_PX = 2**31 - 1
 
+_CRS_FIELDS = ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson")
+_NUMBERS = frozenset((int, float))
 _CODE = re.compile(r"[A-Za-z][\w.-]*:[\w.:-]+")
 
 
@@ -58,27 +60,40 @@ class ClaimedPlace:
     shape: tuple[int, int] | None
     """(rows, cols)."""
     transform: AffineTuple | None
+    affine: AffineTuple | None
+    """The transform, or that of a file that fills `proj:bbox`."""
+
+    @property
+    def projection(self) -> Projection | None:
+        """Where the file lies. None: the item does not say all of it."""
+        if self.crs_wkt is None or self.shape is None or self.affine is None:
+            return None
+        rows, cols = self.shape
+        return Projection(crs_wkt=self.crs_wkt, transform=self.affine, width=cols, height=rows)
 
 
-def claimed_place(item: Item, asset: Asset) -> ClaimedPlace:
-    """Read what an item says of the place of a file, each part for itself."""
-    return ClaimedPlace(
-        crs_wkt=claimed_crs(item, asset),
-        shape=_claimed_shape(item, asset),
-        transform=_claimed_transform(item, asset),
-    )
+def claimed_places(group: ItemGroup, key: str) -> list[ClaimedPlace]:
+    """Read what each item of a group says of the place of an asset, each part for itself."""
+    shapes = [_claimed_shape(value) for value in _values(group, key, "proj:shape")]
+    transforms = [_claimed_transform(value) for value in _values(group, key, "proj:transform")]
+    bounds: Sequence[Any] = ()
+    if None in transforms:
+        bounds = _values(group, key, "proj:bbox")
+    return [
+        ClaimedPlace(
+            crs_wkt=crs_wkt,
+            shape=shape,
+            transform=transform,
+            affine=transform or (None if shape is None else _from_bounds(bounds[number], shape)),
+        )
+        for number, (crs_wkt, shape, transform) in enumerate(
+            zip(claimed_crs(group, key), shapes, transforms, strict=True)
+        )
+    ]
 
 
-def projection_of(item: Item, asset: Asset, claimed: ClaimedPlace | None = None) -> Projection | None:
-    """Read where a file lies. None: the item does not say all of it. `claimed`: its `claimed_place`."""
-    said = claimed if claimed is not None else claimed_place(item, asset)
-    if said.crs_wkt is None or said.shape is None:
-        return None
-    rows, cols = said.shape
-    transform = said.transform or _from_bounds(item.field_of(asset, "proj:bbox"), said.shape)
-    if transform is None:
-        return None
-    return Projection(crs_wkt=said.crs_wkt, transform=transform, width=cols, height=rows)
+def _values(group: ItemGroup, key: str, name: str) -> Sequence[Any]:
+    return group.said(key, name) or (None,) * len(group.facts)
 
 
 def footprint_place(bounds: tuple[float, float, float, float]) -> Projection:
@@ -93,67 +108,77 @@ def footprint_place(bounds: tuple[float, float, float, float]) -> Projection:
     )
 
 
-def claimed_crs(item: Item, asset: Asset) -> str | None:
-    """Read the CRS of a file as WKT2, from `proj:code`, `proj:epsg`, `proj:wkt2` or `proj:projjson`; what the
-    asset says counts before what the item says. None: neither names one that is known."""
-    for fields in (asset.fields, item.properties):
-        for name in ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson"):
-            value = fields.get(name)
-            text = None if value is None else _crs_text(name, value)
-            wkt = None if text is None else _wkt(text)
-            if wkt is not None:
-                return wkt
-    return None
+def claimed_crs(group: ItemGroup, key: str) -> list[str | None]:
+    """Read the CRS of a file of each item as WKT2, from `proj:code`, `proj:epsg`, `proj:wkt2` or
+    `proj:projjson`; what the asset says counts before what the item says. None: neither names one that is
+    known."""
+    found: list[str | None] = [None] * len(group.facts)
+    for name, of_assets in ((name, own) for own in (True, False) for name in _CRS_FIELDS):
+        if None not in found:
+            break
+        values = group.of_assets(key, name) if of_assets else group.of_items(name)
+        for number, value in enumerate(values or ()):
+            if value is not None and found[number] is None:
+                text = _crs_text(name, value)
+                found[number] = None if text is None else _wkt(text)
+    return found
 
 
-def _claimed_shape(item: Item, asset: Asset) -> tuple[int, int] | None:
+def _claimed_shape(value: Any) -> tuple[int, int] | None:
     """Read (rows, cols) of a file. None: they are not said, or impossible."""
-    shape = _numbers(item.field_of(asset, "proj:shape"))
+    shape = _numbers(value)
     if shape is None or len(shape) != 2:
         return None
-    rows, cols = (int(side) for side in shape)
+    rows, cols = int(shape[0]), int(shape[1])
     possible = 0 < rows <= MAX_SIDE_PX and 0 < cols <= MAX_SIDE_PX and [rows, cols] == shape
     return (rows, cols) if possible else None
 
 
-def _claimed_transform(item: Item, asset: Asset) -> AffineTuple | None:
+def _claimed_transform(value: Any) -> AffineTuple | None:
     """Read the affine of a file, six numbers or the nine of its matrix. None: it is not said, or singular."""
-    values = _numbers(item.field_of(asset, "proj:transform"))
+    values = _numbers(value)
     if values is None or len(values) not in (6, 9) or (len(values) == 9 and values[6:] != [0, 0, 1]):
         return None
     a, b, c, d, e, f = values[:6]
     return (a, b, c, d, e, f) if a * e - b * d else None
 
 
-def lies_apart(items: Sequence[Item], places: Sequence[Projection]) -> NDArray[np.bool_]:
-    """Tell for each item whether the place of its file contradicts its footprint, (n,).
+def lies_apart(footprints: NDArray[np.object_], places: Sequence[Projection]) -> NDArray[np.bool_]:
+    """Tell of each file whether its place contradicts the footprint of its item, (n,).
 
     The middle of the footprint must lie in or near the file, and the footprint be a pixel or more wide and
-    high. All items of one CRS are compared at once.
+    high. All files of one CRS are compared at once.
     """
-    apart = np.zeros(len(items), dtype=np.bool_)
-    if not items:
+    apart = np.zeros(len(places), dtype=np.bool_)
+    if not len(places):
         return apart
-    west, south, east, north = shapely.bounds(_largest_parts(items)).T
+    west, south, east, north = shapely.bounds(_largest_parts(footprints)).T
     lons = np.stack([(west + east) / 2, west, east, west, east], axis=1)
     lats = np.stack([(south + north) / 2, south, south, north, north], axis=1)
+    transforms = np.array([place.transform for place in places])
+    sides = np.array([(place.width, place.height) for place in places])
     crs = np.array([place.crs_wkt for place in places], dtype=object)
     for wkt in dict.fromkeys(crs.tolist()):
         own = np.flatnonzero(crs == wkt)
-        try:
-            move = Transformer.from_crs(LONLAT_CRS, CRS.from_wkt(wkt), always_xy=True)
-        except ProjError:
+        move = _from_lonlat(wkt)
+        if move is None:
             apart[own] = True
             continue
         xs, ys = move.transform(lons[own], lats[own])
-        members = [places[index] for index in own.tolist()]
-        a, b, c, d, e, f = np.array([place.transform for place in members]).T[:, :, None]
+        a, b, c, d, e, f = transforms[own].T[:, :, None]
         cols = (e * (xs - c) - b * (ys - f)) / (a * e - b * d)
         rows = (a * (ys - f) - d * (xs - c)) / (a * e - b * d)
-        width = np.array([place.width for place in members])
-        height = np.array([place.height for place in members])
+        width, height = sides[own].T
         apart[own] = ~(_fits(cols, width) & _fits(rows, height))
     return apart
+
+
+@functools.lru_cache(maxsize=256)
+def _from_lonlat(wkt: str) -> Transformer | None:
+    try:
+        return Transformer.from_crs(LONLAT_CRS, CRS.from_wkt(wkt), always_xy=True)
+    except ProjError:
+        return None
 
 
 def _fits(positions: NDArray[np.float64], side: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -166,9 +191,9 @@ def _fits(positions: NDArray[np.float64], side: NDArray[np.int64]) -> NDArray[np
         return np.asarray(near & (extent >= 1), dtype=np.bool_)
 
 
-def _largest_parts(items: Sequence[Item]) -> NDArray[np.object_]:
+def _largest_parts(footprints: NDArray[np.object_]) -> NDArray[np.object_]:
     """The largest polygon of each footprint: one that is cut at 180 degrees has its middle elsewhere."""
-    found = np.array([item.geometry for item in items], dtype=object)
+    found = footprints.copy()
     for number in np.flatnonzero(shapely.get_num_geometries(found) > 1).tolist():
         found[number] = max(found[number].geoms, key=lambda part: part.area)
     return found
@@ -198,12 +223,10 @@ def _wkt(text: str) -> str | None:
 
 def _numbers(value: Any) -> list[float] | None:
     """Finite numbers of a list. None: it is none, or holds something else."""
-    if not isinstance(value, list | tuple):
-        return None
-    if any(item.__class__ is not float and item.__class__ is not int for item in value):
+    if not isinstance(value, list | tuple) or not _NUMBERS.issuperset(map(type, value)):
         return None
     try:
-        numbers = [float(item) for item in value]
+        numbers = list(map(float, value))
     except OverflowError:
         return None
     return numbers if all(map(math.isfinite, numbers)) else None

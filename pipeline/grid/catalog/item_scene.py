@@ -1,17 +1,18 @@
 """Items of a catalogue become scenes, without a file being opened where the item says enough.
 
-1. `SceneChooser` says which files show an item in colour (scene_choice.py).
-2. `projection_of` says where they lie (item_projection.py). An item that says all of it, and does not
+1. Items that are described alike make a group (item_groups.py), and are looked at together.
+2. `SceneChooser` says which files show them in colour (scene_choice.py).
+3. `claimed_places` says where these lie (item_projection.py). An item that says all of it, and does not
    contradict its own footprint, is planned as it is.
-3. The headers of the others are opened at once (header_check.py), because a plan needs their place.
-4. Once the plan has chosen the scenes that it needs, `settled` opens the headers of the rest of these.
+4. The headers of the others are opened at once (header_check.py), because a plan needs their place.
+5. Once the plan has chosen the scenes that it needs, `settled` opens the headers of the rest of these.
 
 Items that cannot become scenes are left, each with its reason. When that is all of them, it is an InputError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,17 +27,26 @@ from pipeline.files.raster_access import href_kind
 from pipeline.files.signing import signer_for
 from pipeline.grid.catalog.found_items import FoundItems, LeftItem
 from pipeline.grid.catalog.header_check import Claims, ItemScene, Opened, open_headers
-from pipeline.grid.catalog.item import Asset, Item
+from pipeline.grid.catalog.item import ItemFacts
+from pipeline.grid.catalog.item_groups import ItemGroup, groups_of
 from pipeline.grid.catalog.item_projection import (
+    ClaimedPlace,
     Projection,
-    claimed_place,
+    claimed_places,
     footprint_place,
     lies_apart,
-    projection_of,
 )
-from pipeline.grid.catalog.reflectance_table import scene_reflectance
+from pipeline.grid.catalog.paused_collector import paused_collector
+from pipeline.grid.catalog.reflectance_table import differs_by_item, scene_reflectance
 from pipeline.grid.catalog.scene_choice import ItemOptions, SceneChoice, SceneChooser
-from pipeline.schema.imagery import QualityMask, Scene, SceneFile
+from pipeline.schema.imagery import HrefGuard, QualityMask, Reflectance, Scene, SceneFile
+
+_STACKED = (1, 2, 3)
+"""`Scene.rgb_bands` of three files."""
+_UNKNOWN = (0, 0, 0)
+"""Those of a file whose header has to say."""
+_UNOPENED: Mapping[str, str] = {}
+"""`Scene.identity` of files that were not opened yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +55,7 @@ class ItemScenes:
 
     scenes: tuple[ItemScene, ...]
     """In the order of the items."""
-    items: tuple[Item, ...]
+    items: tuple[ItemFacts, ...]
     """The item of each scene."""
     left: tuple[LeftItem, ...]
 
@@ -56,27 +66,28 @@ def scenes_of(found: FoundItems, options: ItemOptions, *, on_opened: Opened | No
     Raises InputError when no item can be used, and SourceError (retryable) when a server does not answer.
     """
     chooser = SceneChooser(options)
-    built: list[_Draft] = []
-    left: list[LeftItem] = []
-    for item in found.items:
-        try:
-            built.append(_draft(item, chooser, options))
-        except InputError as error:
-            left.append(LeftItem.of(item, str(error)))
-    if left and not built:
+    made: dict[int, tuple[ItemFacts, ItemScene | LeftItem]] = {}
+    with paused_collector():
+        for numbers, group in groups_of(found.items):
+            scenes_of_group = zip(group.facts, _of_group(group, chooser, options), strict=True)
+            made |= zip(numbers, scenes_of_group, strict=True)
+    in_order = [made.pop(number) for number in range(len(found.items))]
+    left = tuple(one for _, one in in_order if isinstance(one, LeftItem))
+    scenes = [one for _, one in in_order if isinstance(one, ItemScene)]
+    if left and not scenes:
         raise InputError(
             f"At least one of the {len(left)} items found must be usable",
             came=left[0].reason,
             remedy="name the files with --assets, or search for others",
         )
-    placed = _placed(built, options)
-    unplaced = [number for number, scene in enumerate(placed) if not scene.placed]
+    unplaced = [number for number, scene in enumerate(scenes) if not scene.placed]
     opened = open_headers(
-        [placed[number] for number in unplaced], **({} if on_opened is None else {"on_opened": on_opened})
+        [scenes[number] for number in unplaced], **({} if on_opened is None else {"on_opened": on_opened})
     )
     for number, scene in zip(unplaced, opened, strict=True):
-        placed[number] = replace(placed[number], scene=scene)
-    return ItemScenes(scenes=tuple(placed), items=tuple(draft.item for draft in built), left=tuple(left))
+        scenes[number] = replace(scenes[number], scene=scene)
+    items = tuple(facts for facts, one in in_order if isinstance(one, ItemScene))
+    return ItemScenes(scenes=tuple(scenes), items=items, left=left)
 
 
 def settled(scenes: Sequence[ItemScene], *, on_opened: Opened | None = None) -> tuple[Scene, ...]:
@@ -93,103 +104,179 @@ def settled(scenes: Sequence[ItemScene], *, on_opened: Opened | None = None) -> 
     return tuple(found)
 
 
+def _of_group(group: ItemGroup, chooser: SceneChooser, options: ItemOptions) -> list[ItemScene | LeftItem]:
+    """Make a scene of each item of a group, or say why it is left."""
+    try:
+        choice = chooser.choose(group.item(0))
+    except InputError:
+        return [_refused(group, place, chooser) for place in range(len(group.facts))]
+    claimed = claimed_places(group, choice.keys[0])
+    columns = zip(
+        group.facts,
+        group.item_hrefs(),
+        _files(group, choice, options),
+        _believed(group, claimed),
+        _reflectances(group, choice, options),
+        _claims(group, choice, claimed),
+        strict=True,
+    )
+    found: list[ItemScene | LeftItem] = []
+    for facts, href, files, place, reflectance, claims in columns:
+        if isinstance(files, InputError):
+            found.append(LeftItem.of(facts, str(files)))
+            continue
+        scene = ItemScene(
+            scene=_scene(facts, files, place or _around(facts), choice, reflectance, item_href=href),
+            claims=claims,
+            placed=place is not None,
+            indexes=choice.indexes,
+            bands=options.bands,
+            assumed_crs=options.crs,
+            tags_count=options.radiometry == "auto",
+        )
+        found.append(scene)
+    return found
+
+
+def _refused(group: ItemGroup, place: int, chooser: SceneChooser) -> LeftItem:
+    """Say why an item is left of whose kind none can be used; the reason names it."""
+    try:
+        chooser.choose(group.item(place))
+    except InputError as error:
+        return LeftItem.of(group.facts[place], str(error))
+    raise AssertionError("items of one layout are decided alike")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Draft:
-    """An item that can become a scene, with what it says of its files."""
+class _Files:
+    """The files of one item, which may be opened."""
 
-    item: Item
-    choice: SceneChoice
-    assets: tuple[Asset, ...]
-    files: tuple[SceneFile, ...]
+    files: tuple[tuple[str, str], ...]
+    """One, or red, green and blue: `Scene.href` and `Scene.access` of each."""
     quality: QualityMask | None
-    claims: Claims
-    place: Projection | None
-    """None: the item does not say all of it."""
+    signer: str
+    guard: HrefGuard | None
 
 
-def _draft(item: Item, chooser: SceneChooser, options: ItemOptions) -> _Draft:
-    """Find the files of an item. Raises InputError."""
-    choice = chooser.choose(item)
-    assets = choice.assets(item)
-    files = tuple(_file(asset) for asset in assets)
-    quality = choice.quality(item, options.mask)
-    for file in (*files, *(quality.files if quality else ())):
-        require_allowed(file.href, options.guard)
-    first = assets[0]
-    said = claimed_place(item, first)
-    claims = Claims(
-        crs_wkt=said.crs_wkt,
-        transform=said.transform,
-        shape=said.shape,
-        dtype=choice.dtype,
-        n_bands=choice.n_bands if len(assets) == 1 and choice.n_bands else None,
-        sizes=tuple(_whole(asset.fields.get("file:size")) for asset in assets),
-        checksums=tuple(_text(asset.fields.get("file:checksum")) for asset in assets),
-    )
-    return _Draft(
-        item=item,
-        choice=choice,
-        assets=assets,
-        files=files,
-        quality=quality,
-        claims=claims,
-        place=projection_of(item, first, said),
-    )
+def _files(group: ItemGroup, choice: SceneChoice, options: ItemOptions) -> Iterator[_Files | InputError]:
+    """Find the files of each item; or an error where nobody may open one."""
+    columns = [group.hrefs(key) for key in choice.keys]
+    masked = choice.mask is not None or options.mask is not None
+    guard = options.guard
+    signers: dict[str, str] = {}
+    for number in range(len(group.facts)):
+        try:
+            files = tuple([_file(column[number]) for column in columns])
+            quality = choice.quality(group.item(number), options.mask) if masked else None
+            for href, _ in files:
+                require_allowed(href, guard)
+            for file in quality.files if quality else ():
+                require_allowed(file.href, guard)
+        except InputError as error:
+            yield error
+            continue
+        href, access = files[0]
+        begin = join_access("/".join(href.split("/", 3)[:3]), access)
+        if begin not in signers:
+            signers[begin] = signer_for(join_access(href, access))
+        yield _Files(files=files, quality=quality, signer=signers[begin], guard=guard)
 
 
-def _placed(drafts: Sequence[_Draft], options: ItemOptions) -> list[ItemScene]:
-    """Make scenes. Each lies where its item says, if that agrees with the item's footprint; else it gets the
-    footprint."""
-    named = [number for number, draft in enumerate(drafts) if draft.place is not None]
-    places = [place for number in named if (place := drafts[number].place) is not None]
-    apart = lies_apart([drafts[number].item for number in named], places)
-    believed = {number for number, wrong in zip(named, apart.tolist(), strict=True) if not wrong}
+def _rows(group: ItemGroup, choice: SceneChoice, name: str, read: Any) -> Sequence[tuple[Any, ...]]:
+    """Read what the chosen assets of each item say under a name."""
+    columns = [group.of_assets(key, name) for key in choice.keys]
+    nothing = (None,) * len(columns)
+    if all(column is None for column in columns):
+        return (nothing,) * len(group.facts)
     return [
-        _item_scene(draft, options, draft.place if number in believed else None)
-        for number, draft in enumerate(drafts)
+        tuple(None if column is None else read(column[number]) for column in columns)
+        for number in range(len(group.facts))
     ]
 
 
-def _item_scene(draft: _Draft, options: ItemOptions, place: Projection | None) -> ItemScene:
-    """Make the scene of one item. `place`: None where only its footprint is known."""
-    item = draft.item
-    choice = draft.choice
-    first = draft.files[0]
-    three = len(draft.files) == 3
-    where = place if place is not None else footprint_place(footprint_bounds(item.geometry))
-    reflectance, why = scene_reflectance(item, draft.assets, options.radiometry, choice.kinds)
-    scene = Scene(
-        scene_id=item.item_id,
-        href=first.href,
-        access=first.access,
-        crs_wkt=where.crs_wkt,
-        transform=where.transform,
-        width=where.width,
-        height=where.height,
+def _believed(group: ItemGroup, claimed: Sequence[ClaimedPlace]) -> list[Projection | None]:
+    """Say where the file of each item lies. None: it does not say all of it, or contradicts its footprint."""
+    found = [place.projection for place in claimed]
+    named = [number for number, place in enumerate(found) if place is not None]
+    apart = lies_apart(group.geometries()[named], [place for place in found if place is not None])
+    for number, wrong in zip(named, apart.tolist(), strict=True):
+        if wrong:
+            found[number] = None
+    return found
+
+
+def _reflectances(
+    group: ItemGroup, choice: SceneChoice, options: ItemOptions
+) -> Sequence[tuple[Reflectance | None, str]]:
+    """Find how values of each scene become reflectance, as `scene_reflectance`."""
+
+    def of(number: int) -> tuple[Reflectance | None, str]:
+        item = group.item(number)
+        return scene_reflectance(item, choice.assets(item), options.radiometry, choice.kinds)
+
+    if not differs_by_item(choice.kinds, options.radiometry):
+        return (of(0),) * len(group.facts)
+    return [of(number) for number in range(len(group.facts))]
+
+
+def _claims(group: ItemGroup, choice: SceneChoice, places: Sequence[ClaimedPlace]) -> Iterator[Claims]:
+    """What each item says of its files, for the comparison with their headers."""
+    sizes = _rows(group, choice, "file:size", _whole)
+    checksums = _rows(group, choice, "file:checksum", _text)
+    n_bands = choice.n_bands if len(choice.keys) == 1 and choice.n_bands else None
+    for place, own_sizes, own_checksums in zip(places, sizes, checksums, strict=True):
+        yield Claims(
+            crs_wkt=place.crs_wkt,
+            transform=place.transform,
+            shape=place.shape,
+            dtype=choice.dtype,
+            n_bands=n_bands,
+            sizes=own_sizes,
+            checksums=own_checksums,
+        )
+
+
+def _around(facts: ItemFacts) -> Projection:
+    """The place of a file of which only the footprint is known."""
+    return footprint_place(footprint_bounds(facts.geometry))
+
+
+def _scene(
+    facts: ItemFacts,
+    files: _Files,
+    place: Projection,
+    choice: SceneChoice,
+    reflectance: tuple[Reflectance | None, str],
+    *,
+    item_href: str,
+) -> Scene:
+    """Make the scene of one item."""
+    href, access = files.files[0]
+    three = len(files.files) == 3
+    return Scene(
+        scene_id=facts.item_id,
+        href=href,
+        access=access,
+        crs_wkt=place.crs_wkt,
+        transform=place.transform,
+        width=place.width,
+        height=place.height,
         count=3 if three else choice.n_bands,
         dtype=choice.dtype or "",
-        rgb_bands=(1, 2, 3) if three else choice.indexes or (0, 0, 0),
+        rgb_bands=_STACKED if three else choice.indexes or _UNKNOWN,
         bands=choice.bands,
         nodata=None,
-        datetime=item.datetime,
-        band_files=draft.files if three else (),
-        cloud_cover=item.cloud_cover,
-        collection=item.collection,
-        item_href=item.href,
-        quality=draft.quality,
-        signer=signer_for(join_access(first.href, first.access)),
-        guard=options.guard,
-        reflectance=reflectance,
-        no_reflectance=why,
-    )
-    return ItemScene(
-        scene=scene,
-        claims=draft.claims,
-        placed=place is not None,
-        indexes=choice.indexes,
-        bands=options.bands,
-        assumed_crs=options.crs,
-        tags_count=options.radiometry == "auto",
+        identity=_UNOPENED,
+        datetime=facts.start,
+        band_files=tuple([SceneFile(href=own, access=key) for own, key in files.files]) if three else (),
+        cloud_cover=facts.cloud_cover,
+        collection=facts.collection,
+        item_href=item_href,
+        quality=files.quality,
+        signer=files.signer,
+        guard=files.guard,
+        reflectance=reflectance[0],
+        no_reflectance=reflectance[1],
     )
 
 
@@ -206,13 +293,11 @@ def footprint_bounds(geometry: BaseGeometry) -> tuple[float, float, float, float
     return float(low[0]), float(low[1]), float(high[2]), float(high[3])
 
 
-def _file(asset: Asset) -> SceneFile:
-    """The file of an asset; what follows `?` is kept apart. Raises InputError for an href that nobody may
-    open."""
-    href = encoded_url(asset.href)
+def _file(href: str) -> tuple[str, str]:
+    """Split an href into what may be shown and what follows `?`. Raises InputError if nobody may open it."""
+    href = encoded_url(href)
     href_kind(href)
-    shown, access = split_access(href)
-    return SceneFile(href=shown, access=access)
+    return split_access(href)
 
 
 def _whole(value: Any) -> int | None:

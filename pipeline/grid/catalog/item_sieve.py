@@ -5,7 +5,7 @@
 2. Whatever is not taken is left with a reason (left_items.py): malformed items, those outside of the AOI or
    the dates, those that the filter does not want, those with too many clouds or with unknown ones.
 3. `found` puts the taken items in order. The order depends on the items alone and not on the pages that they
-   came in, so that the same items make the same plan. `rank_of` keeps what it depends on.
+   came in, so that the same items make the same plan. `ranks_of` keeps what it depends on.
 
 CQL2 is evaluated by the package `cql2`, which a STAC server of its author uses too.
 """
@@ -13,9 +13,10 @@ CQL2 is evaluated by the package `cql2`, which a STAC server of its author uses 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import cql2
@@ -25,10 +26,12 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.errors import InputError
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.catalog.found_items import CatalogSearch, LeftItem
-from pipeline.grid.catalog.item import Item
+from pipeline.grid.catalog.item import ItemFacts
 from pipeline.grid.catalog.item_document import ItemError
-from pipeline.grid.catalog.item_offers import DocumentOffer, ItemOffer
+from pipeline.grid.catalog.item_groups import TakenItems
+from pipeline.grid.catalog.item_offers import DocumentOffer, ItemOffer, whole
 from pipeline.grid.catalog.left_items import MOST_NAMED, REASONS, LeftItems, LeftKind, counted
+from pipeline.grid.catalog.paused_collector import paused_collector
 from pipeline.grid.catalog.time_range import moments, time_range
 
 MOST_ITEMS = 250_000
@@ -58,7 +61,7 @@ class ItemSieve:
         self.area = aoi.geometry if aoi is not None else None
         self.beyond = beyond
         self.filter = parsed_filter(search.filter) if search.filter else None
-        self.sort = sort_fields(search.sort) if search.sort else ()
+        self.sort = sort_fields_of(search)
         self.met = 0
         """How many different items were offered, or told apart without being read."""
         self._left = LeftItems()
@@ -66,8 +69,8 @@ class ItemSieve:
         self._closed = 0
         self._notes: list[str] = []
         self._offered = 0
-        self._items: dict[tuple[str, str], Item] = {}
-        self._sorted: list[Item] | None = None
+        self._items: dict[tuple[str, str], ItemFacts] = {}
+        self._sorted: list[ItemFacts] | None = None
         self._seen: set[tuple[str, str]] = set()
         self._pass: set[tuple[str, str]] = set()
         _require_ranges(search)
@@ -119,7 +122,7 @@ class ItemSieve:
         self._offered += 1
         require_most(self._offered, MOST_OFFERED, "meet")
         try:
-            item = offer.item()
+            item = offer.facts()
         except ItemError as error:
             self.leave(offer.name, str(error))
             return True
@@ -142,9 +145,9 @@ class ItemSieve:
         """Count a collection that was not opened, because its extent lies outside of the search."""
         self._closed += 1
 
-    def found(self) -> tuple[Item, ...]:
+    def found(self) -> TakenItems:
         """Put the taken items in order, and keep as many as the search wants."""
-        return tuple(self._in_order()[: self.search.limit])
+        return TakenItems(self._in_order()[: self.search.limit])
 
     @property
     def left(self) -> tuple[LeftItem, ...]:
@@ -175,12 +178,13 @@ class ItemSieve:
             notes.append(f"--sort by {', '.join(absent)} changes nothing: no item says it")
         return tuple(notes)
 
-    def _in_order(self) -> list[Item]:
+    def _in_order(self) -> list[ItemFacts]:
         if self._sorted is None:
-            self._sorted = in_order(list(self._items.values()), self.sort)
+            with paused_collector():
+                self._sorted = in_order(list(self._items.values()), self.sort)
         return self._sorted
 
-    def _behind(self) -> list[Item]:
+    def _behind(self) -> list[ItemFacts]:
         """The items behind the limit that are named."""
         limit = self.search.limit
         return [] if limit is None else self._in_order()[limit : limit + MOST_NAMED]
@@ -208,11 +212,11 @@ class ItemSieve:
         if offer.key not in self._items:
             return False
         try:
-            return offer.item() != self._items[offer.key]
+            return offer.item() != whole(self._items[offer.key])
         except ItemError:
             return True
 
-    def _fits(self, item: Item, offer: ItemOffer, *, filtered: bool) -> bool:
+    def _fits(self, item: ItemFacts, offer: ItemOffer, *, filtered: bool) -> bool:
         """Whether an item is wanted; if not, it is left. Nothing is said of what lies `beyond`."""
         if self.beyond is not None and self.beyond.intersects(item.geometry):
             return False
@@ -222,7 +226,7 @@ class ItemSieve:
             self._left.add(kind, LeftItem.of(item, reason))
         return found is None
 
-    def _misfit(self, item: Item, offer: ItemOffer, *, filtered: bool) -> tuple[LeftKind, str] | None:
+    def _misfit(self, item: ItemFacts, offer: ItemOffer, *, filtered: bool) -> tuple[LeftKind, str] | None:
         """Say of which kind an item is that is not wanted, and why. None: it is wanted."""
         kind: LeftKind | None = None
         if self.collections and item.collection not in self.collections:
@@ -246,7 +250,7 @@ class ItemSieve:
             return "other", "it does not say its cloud cover, and --max-cloud asks for it"
         return "other", f"clouds cover {item.cloud_cover:g} % of it, more than {most:g}"
 
-    def _unwanted(self, item: Item, document: dict[str, Any]) -> LeftKind | None:
+    def _unwanted(self, item: ItemFacts, document: dict[str, Any]) -> LeftKind | None:
         """Evaluate the filter. What it says of a property that the item lacks is unknown, so not wanted."""
         assert self.filter is not None
         plain = {**document, "geometry": shapely.geometry.mapping(item.geometry)}
@@ -289,6 +293,11 @@ def parsed_filter(text: str) -> Any:
         ) from None
 
 
+def sort_fields_of(search: CatalogSearch) -> tuple[tuple[str, bool], ...]:
+    """The `sort_fields` of a search; none where it does not say."""
+    return sort_fields(search.sort) if search.sort else ()
+
+
 def sort_fields(text: str) -> tuple[tuple[str, bool], ...]:
     """Read `--sort` as (field, descending) pairs. Raises InputError."""
     found = []
@@ -315,10 +324,13 @@ class ItemRank:
     """Of the fields of the sort, then of the time; None: it has none."""
 
 
-def rank_of(item: Item, fields: Sequence[tuple[str, bool]]) -> ItemRank:
-    """Read what `in_rank_order` sorts by."""
-    values = tuple(value_of(name)(item) for name, _ in _all_fields(fields))
-    return ItemRank(name=(item.collection, item.item_id), values=values)
+def ranks_of(items: Iterable[ItemFacts], fields: Sequence[tuple[str, bool]]) -> list[ItemRank]:
+    """Read of each item what `in_rank_order` sorts by."""
+    readers = [value_of(name) for name, _ in _all_fields(fields)]
+    return [
+        ItemRank(name=(item.collection, item.item_id), values=tuple([read(item) for read in readers]))
+        for item in items
+    ]
 
 
 def in_rank_order(ranks: Sequence[ItemRank], fields: Sequence[tuple[str, bool]]) -> list[int]:
@@ -332,24 +344,30 @@ def in_rank_order(ranks: Sequence[ItemRank], fields: Sequence[tuple[str, bool]])
     return ordered
 
 
-def in_order(items: Sequence[Item], fields: Sequence[tuple[str, bool]]) -> list[Item]:
+def in_order(items: Sequence[ItemFacts], fields: Sequence[tuple[str, bool]]) -> list[ItemFacts]:
     """Sort items as `in_rank_order` says."""
-    return [items[number] for number in in_rank_order([rank_of(item, fields) for item in items], fields)]
+    return [items[number] for number in in_rank_order(ranks_of(items, fields), fields)]
 
 
 def _all_fields(fields: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
     return [*fields, ("datetime", True)]
 
 
-def value_of(name: str) -> Callable[[Item], Any]:
+@lru_cache(maxsize=65_536)
+def _moment(text: str) -> tuple[int, datetime]:
+    """A time as `value_of` gives it; items that were taken together share it."""
+    return 1, datetime.fromisoformat(text)
+
+
+def value_of(name: str) -> Callable[[ItemFacts], Any]:
     """Read one field so that values of any two items can be compared: numbers, then times, then text."""
 
-    def value(item: Item) -> tuple[int, Any] | None:
+    def value(item: ItemFacts) -> tuple[int, Any] | None:
         found: Any
         if name in ("id", "collection"):
             found = item.item_id if name == "id" else item.collection
         elif name == "datetime":
-            return None if item.start is None else (1, datetime.fromisoformat(item.start))
+            return None if item.start is None else _moment(item.start)
         else:
             found = item.properties.get(name)
         if isinstance(found, bool | int | float):

@@ -36,6 +36,7 @@ from pipeline.grid.catalog.item_offers import RowOffer
 from pipeline.grid.catalog.item_sieve import ItemSieve
 from pipeline.grid.catalog.parquet_rows import TIMES, ItemRows
 from pipeline.grid.catalog.parquet_values import documents
+from pipeline.grid.catalog.paused_collector import paused_collector
 from pipeline.grid.catalog.time_range import TimeRange
 
 BATCH_ROWS = 4096
@@ -61,7 +62,8 @@ def add_parquet_items(place: str, sieve: ItemSieve) -> None:
             file = stack.enter_context(pq.ParquetFile(_opened(place, stack)))
             _require_items(file, name)
             for group in range(file.num_row_groups):
-                _add_group(file, group, name, sieve)
+                with paused_collector():
+                    _add_group(file, group, name, sieve)
         except RemoteError as error:
             if error.retryable:
                 raise
@@ -157,7 +159,7 @@ def _offer_rows(batch: pa.RecordBatch, name: str, sieve: ItemSieve) -> None:
     rows = ItemRows(batch, name)
     meets: list[bool] | None = None
     if sieve.area is not None and rows.usual.any():
-        meets = shapely.intersects(sieve.area, rows.geometry).tolist()
+        meets = shapely.intersects(sieve.area, rows.geometries()).tolist()
     for row, usual in enumerate(rows.usual.tolist()):
         if usual:
             sieve.offer(RowOffer(rows, row, meets=None if meets is None else meets[row]))

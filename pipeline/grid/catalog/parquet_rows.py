@@ -10,8 +10,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,12 +28,15 @@ from pipeline.grid.catalog.item_document import (
     MOST_TEXT,
     MOST_VALUES,
     MOST_VERTICES,
+    item_of,
     per_cent,
     resolved,
 )
-from pipeline.grid.catalog.item_layout import BAND_LISTS, PLAIN_FIELDS, deciding_bands, layout_of
+from pipeline.grid.catalog.item_layout import layout_of
+from pipeline.grid.catalog.layout_columns import codes_of, deciding_columns, is_constant
 from pipeline.grid.catalog.parquet_values import (
     depth_of,
+    documents,
     is_finite,
     most_values,
     undictionaried,
@@ -163,7 +165,8 @@ class AssetColumns:
         yield pa.array(self.present)
         if "type" not in arrays or arrays["type"].null_count:
             yield pa.array([has_tiff_suffix(href or "") for href in self.columns.values("href") or ()])
-        yield from _deciding({name: arrays[name] for name in arrays if name != "href"}, ("type", "roles"))
+        rest = {name: arrays[name] for name in arrays if name != "href"}
+        yield from deciding_columns(rest, ("type", "roles"))
 
 
 class ItemRows:
@@ -178,70 +181,118 @@ class ItemRows:
         if not self.usual.any():
             return
         self.ids = values_of(arrays["id"])
-        self.collections = values_of(arrays["collection"]) if "collection" in arrays else None
+        named = values_of(arrays["collection"]) if "collection" in arrays else [None] * batch.num_rows
+        self._collections = [one if isinstance(one, str) else "" for one in named]
         self._properties = Columns({name: own for name, own in arrays.items() if name not in MEMBERS})
         keys = [field.name for field in arrays["assets"].type]
         self._assets = {
             key: AssetColumns(key, own) for key, own in zip(keys, arrays["assets"].flatten(), strict=True)
         }
         self._hrefs = _self_hrefs(arrays.get("links"), batch.num_rows)
-        self.geometry = shapely.from_wkb(
-            arrays["geometry"].to_numpy(zero_copy_only=False), on_invalid="ignore"
-        )
-        self.geometry = shapely.force_2d(self.geometry)
+        self._wkb = arrays["geometry"]
         self._starts, self._ends, timely = _times(self._properties, batch.num_rows)
         has_file = np.any([own.present for own in self._assets.values()], axis=0)
-        named = np.array([isinstance(own, str) and 0 < len(own) <= MOST_TEXT for own in self.ids])
-        self.usual &= has_file & named & timely & _are_plain_footprints(self.geometry)
+        has_id = np.array([isinstance(own, str) and 0 < len(own) <= MOST_TEXT for own in self.ids])
+        self.usual &= has_file & has_id & timely & _are_plain_footprints(self.geometries())
         self._layouts = self._named_layouts(arrays)
 
     def key(self, row: int) -> tuple[str, str]:
         """Collection and id of a usual row."""
-        return self._collection(row), self.ids[row]
+        return self._collections[row], self.ids[row]
 
     def item(self, row: int) -> Item:
         """The item of a usual row."""
-        href = self._hrefs[row]
-        cloud = self._properties.values("eo:cloud_cover")
+        start, end = self.times(row)
         return Item(
             item_id=self.ids[row],
-            collection=self._collection(row)[:MOST_TEXT],
-            href=public_href(href) if href else "",
-            geometry=self.geometry[row],
-            start=self._starts[row],
-            end=self._ends[row],
-            cloud_cover=None if cloud is None else per_cent(cloud[row]),
-            properties=RowFields(self._properties, row, ("datetime",)),
-            assets=RowAssets(self._assets, row, href or self._place),
-            layout=self._layouts[row],
+            collection=self._collections[row][:MOST_TEXT],
+            href=self.href(row),
+            geometry=self.geometries([row])[0],
+            start=start,
+            end=end,
+            cloud_cover=self.cloud_cover(row),
+            properties=self.properties(row),
+            assets=RowAssets(self._assets, row, self._hrefs[row] or self._place),
+            layout=self.layout(row),
         )
+
+    def href(self, row: int) -> str:
+        """`Item.href` of a usual row, and so on for the next ones."""
+        href = self._hrefs[row]
+        return public_href(href) if href else ""
+
+    def times(self, row: int) -> tuple[str | None, str | None]:
+        """`Item.start` and `Item.end`."""
+        return self._starts[row], self._ends[row]
+
+    def cloud_cover(self, row: int) -> float | None:
+        cloud = self._properties.values("eo:cloud_cover")
+        return None if cloud is None else per_cent(cloud[row])
+
+    def properties(self, row: int) -> Mapping[str, Any]:
+        return RowFields(self._properties, row, ("datetime",))
+
+    def layout(self, row: int) -> bytes | None:
+        return self._layouts[row]
+
+    def wkb(self, row: int) -> bytes:
+        """The footprint as it is stored."""
+        return bytes(self._wkb[row].as_py())
+
+    def geometries(self, rows: Sequence[int] | None = None) -> NDArray[np.object_]:
+        """Decode the footprints of some rows, or of all, (n,), without heights. None: it cannot be read."""
+        stored = self._wkb if rows is None else self._wkb.take(pa.array(rows, pa.int64()))
+        return footprints_of(stored.to_numpy(zero_copy_only=False))
+
+    def hrefs(self, key: str, rows: Sequence[int]) -> list[str]:
+        """Hrefs of one asset of some usual rows, all of which have it, as in `Asset.href`."""
+        column = self._assets[key].columns.arrays["href"].take(pa.array(rows, pa.int64()))
+        hrefs = column.to_pylist()
+        return [
+            resolved(href, self._hrefs[row] or self._place) for href, row in zip(hrefs, rows, strict=True)
+        ]
+
+    def said(self, name: str, rows: Sequence[int], *, asset: str | None = None) -> list[Any] | None:
+        """What some rows say under a name, of an asset or of the item; None for those that do not.
+
+        None: there is no such column, or it is empty.
+        """
+        columns = self._properties if asset is None else self._assets[asset].fields
+        column = columns.arrays.get(name)
+        if column is None or column.null_count == len(column):
+            return None
+        known = columns.known.get(name)
+        values = [known[row] for row in rows] if known else values_of(column.take(pa.array(rows, pa.int64())))
+        return [value if value == value else None for value in values]
 
     def rest(self, row: int) -> pa.RecordBatch:
         """One row as a batch, to be read as a document."""
         return self._batch.slice(row, 1)
 
-    def _collection(self, row: int) -> str:
-        found = None if self.collections is None else self.collections[row]
-        return found if isinstance(found, str) else ""
-
     def _named_layouts(self, arrays: Mapping[str, pa.Array]) -> list[bytes | None]:
         """Name the layout of every usual row, each different one once."""
         found: list[bytes | None] = [None] * len(self.usual)
-        self._layouts = found
         rows = np.flatnonzero(self.usual)
         if not rows.size:
             return found
         columns = [arrays[name] for name in ("collection",) if name in arrays]
-        columns += _deciding(self._properties.arrays)
+        columns += deciding_columns(self._properties.arrays)
         for own in self._assets.values():
             columns += own.deciding()
         differing = [codes_of(column)[rows] for column in columns if not is_constant(column)]
         codes = np.stack([np.zeros(rows.size, dtype=np.int64), *differing], axis=1)
         _, first, group = np.unique(codes, axis=0, return_index=True, return_inverse=True)
-        names = [layout_of(self.item(row)) for row in rows[first].tolist()]
+        examples = documents(self._batch.take(pa.array(rows[first])))
+        names = [layout_of(item_of(document, self._place)) for document in examples]
         for row, own_group in zip(rows.tolist(), group.ravel().tolist(), strict=True):
             found[row] = names[own_group]
         return found
+
+
+def footprints_of(wkb: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Decode footprints (n,), without heights. None: it cannot be read."""
+    shapes = shapely.from_wkb(wkb, on_invalid="ignore")
+    return np.asarray(shapely.force_2d(shapes) if shapely.has_z(shapes).any() else shapes, dtype=object)
 
 
 def is_regular(batch: pa.RecordBatch) -> bool:
@@ -331,36 +382,3 @@ def _are_plain_footprints(shapes: NDArray[np.object_]) -> NDArray[np.bool_]:
     with np.errstate(invalid="ignore"):
         placed = (west >= -180) & (east <= 180) & (east - west < 180) & (south >= -90) & (north <= 90)
     return np.asarray(polygons & placed & shapely.is_valid(shapes), dtype=np.bool_)
-
-
-def _deciding(arrays: Mapping[str, pa.Array], also: tuple[str, ...] = ()) -> Iterator[pa.Array]:
-    """Of columns of properties or of an asset, those that `layout_of` looks at."""
-    for name in (*also, *PLAIN_FIELDS, *BAND_LISTS):
-        if name in arrays:
-            yield arrays[name]
-    transform = arrays.get("proj:transform")
-    if transform is None:
-        return
-    if pa.types.is_list(transform.type) and _shortest(transform) >= 6:
-        yield pc.list_element(transform, 0)
-        yield pc.list_element(transform, 3)
-    else:
-        yield transform
-
-
-def _shortest(lists: pa.Array) -> int:
-    return int(pc.min(pc.list_value_length(lists)).as_py() or 0)
-
-
-def is_constant(column: pa.Array) -> bool:
-    """Tell whether all rows of a column are the same."""
-    return bool(column.slice(1).equals(column.slice(0, max(len(column) - 1, 0))))
-
-
-def codes_of(column: pa.Array) -> NDArray[np.int64]:
-    """Number the different values of a column, (n,); what of a band decides nothing does not count."""
-    if not pa.types.is_nested(column.type) and not pa.types.is_null(column.type):
-        return np.asarray(column.dictionary_encode(null_encoding="encode").indices.to_numpy(), dtype=np.int64)
-    seen: dict[str, int] = {}
-    texts = [json.dumps(deciding_bands(value), default=repr) for value in values_of(column)]
-    return np.array([seen.setdefault(text, len(seen)) for text in texts], dtype=np.int64)

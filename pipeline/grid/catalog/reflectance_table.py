@@ -191,6 +191,11 @@ def scene_reflectance(
     return Reflectance.joined(known), ""
 
 
+def differs_by_item(kinds: Sequence[ValueKind], radiometry: Radiometry) -> bool:
+    """Tell whether `scene_reflectance` may decide differently of items whose files are described alike."""
+    return radiometry == "auto" and not all(kind.picture for kind in kinds)
+
+
 def decide(item: Item, asset: Asset, kind: ValueKind | None = None) -> ValueMeaning:
     """Decide about one asset by the table, else by what the item says of it."""
     kind = kind if kind is not None else kind_of(item, asset)

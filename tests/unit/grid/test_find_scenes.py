@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+import rustac
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from item_files import footprint_of, grey, item_document, projection_fields, write_items, write_pixels
+from pyproj import Transformer
 from shapely.geometry import mapping, shape
+from stac_items import stac_item
 
 from pipeline.errors import InputError
 from pipeline.grid.aoi import Aoi
@@ -20,6 +27,7 @@ from pipeline.grid.mosaic_order import mosaic_order
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
 
+LONLAT = Transformer.from_crs(32631, 4326, always_xy=True)
 GRID = GridOptions(tile_px=48, halo_px=8, block_tiles=2)
 
 
@@ -197,3 +205,76 @@ def test_no_more_items_than_asked_for(files: dict[str, Path], tmp_path: Path) ->
     found = search(items, limit=2, sort="-id")
     assert [scene.scene_id for scene in found.scenes] == ["west", "middle"]
     assert "items that fit, behind --max-items: 1" in found.notes
+
+
+def drawn_item(number: int, draw: Any) -> dict[str, Any]:
+    """An item of 10 x 10 px of 10 m, of which anything may be said or not, on the asset or on the item."""
+    west, north = 500_000.0 + 100 * (number % 4), 4_500_000.0 - 100 * (number // 4)
+    right = [10.0, 0.0, west, 0.0, -10.0, north]
+    gdal_order = [west, 10.0, 0.0, north, 0.0, -10.0]
+    corners = [(west, north - 100), (west + 100, north - 100), (west + 100, north), (west, north)]
+    said = {
+        "proj:epsg": draw(st.sampled_from([32631, 32631, 32631, 32630, None])),
+        "proj:code": draw(st.sampled_from([None, None, "EPSG:32631", "EPSG:None"])),
+        "proj:shape": draw(st.sampled_from([[10, 10], [10, 10], [20, 10], None])),
+        "proj:transform": draw(st.sampled_from([right, right, right, gdal_order, None])),
+        "proj:bbox": draw(st.sampled_from([None, [west, north - 100, west + 100, north]])),
+    }
+    own = {name: value for name, value in said.items() if value is not None}
+    on_asset = {name: own.pop(name) for name in list(own) if draw(st.integers(0, 3)) == 0}
+    item = stac_item(
+        f"i{draw(st.permutations(range(3)))[0]}_{number}",
+        when=draw(
+            st.sampled_from(["2024-06-01T10:00:00Z", "2024-06-01T10:00:00.5Z", "2023-01-01T00:00:00Z"])
+        ),
+        collection=draw(st.sampled_from(["naip", "naip", "sentinel-2-l2a"])),
+        **own,
+    )
+    ring = [list(LONLAT.transform(x, y)) for x, y in [*corners, corners[0]]]
+    item["geometry"] = {"type": "Polygon", "coordinates": [ring]}
+    item["bbox"] = list(shape(item["geometry"]).bounds)
+    if draw(st.booleans()):
+        item["properties"]["eo:cloud_cover"] = draw(st.integers(0, 100))
+    asset = item["assets"]["image"] | on_asset | {"type": "image/tiff; application=geotiff"}
+    host = draw(st.sampled_from(["files.example", "files.example", "evil.example"]))
+    asset["href"] = f"https://{host}/{number}.tif{draw(st.sampled_from(['', '', '?key=1']))}"
+    if draw(st.booleans()):
+        asset["file:size"] = number
+    item["assets"]["image"] = asset
+    if draw(st.integers(0, 3)) == 0:
+        item["assets"]["SCL"] = {"href": f"https://files.example/{number}_scl.tif", "type": "image/tiff"}
+    return item
+
+
+@settings(max_examples=6, deadline=None)
+@given(data=st.data(), number=st.integers(1, 5))
+def test_items_of_a_table_are_planned_as_their_documents_are(data: st.DataObject, number: int) -> None:
+    """What columns tell of many items at once is what each document tells by itself."""
+    items = [drawn_item(own, data.draw) for own in range(number)]
+    order = data.draw(st.sampled_from(["first", "newest", "least-cloudy"]))
+    area = shape(items[0]["geometry"]).centroid.buffer(data.draw(st.sampled_from([1e-4, 1e-3, 0.01])))
+    aoi = Aoi(geometry=area, source="drawn")
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        table, listed = Path(folder) / "items.parquet", Path(folder) / "items.json"
+        collection = {"type": "FeatureCollection", "features": items}
+        listed.write_text(json.dumps(collection))
+        rustac.write_sync(str(table), collection)
+        for source in (table, listed):
+            results.append(looked_up(source, aoi, order))
+    assert results[0] == results[1]
+
+
+def looked_up(source: Path, aoi: Aoi, order: str) -> Any:
+    """All that a search and a plan say of items; or why there is none. No header is opened."""
+    with mock.patch(
+        "pipeline.grid.catalog.item_scene.open_headers", lambda items, **_: tuple(own.scene for own in items)
+    ):
+        try:
+            found = search(source, aoi=aoi, mosaic=order, allow_hosts=("files.example",))
+            plan = plan_tiles(aoi, found.scenes, GRID)
+        except InputError:
+            return "nothing can be used"
+    footprints = {name: outline.normalize() for name, outline in found.footprints.items()}
+    placed = (plan.lattice, plan.mode, plan.inside.tobytes(), plan.scenes, plan.offsets, plan.scene_windows)
+    return found.scenes, dict(found.unread), footprints, [one.ranks for one in found.sources], placed

@@ -13,7 +13,14 @@ from item_files import TIFF, item_with
 from stac_items import stac_item
 
 from pipeline.grid.catalog.item import Item
-from pipeline.grid.catalog.item_projection import claimed_crs, footprint_place, lies_apart, projection_of
+from pipeline.grid.catalog.item_groups import ItemList
+from pipeline.grid.catalog.item_projection import (
+    Projection,
+    claimed_crs,
+    claimed_places,
+    footprint_place,
+    lies_apart,
+)
 
 TRANSFORM = [10.0, 0.0, 600_000.0, 0.0, -10.0, 5_700_000.0]
 SHAPE = [100, 200]
@@ -29,8 +36,17 @@ def item(on_item: dict[str, Any], on_asset: dict[str, Any] | None = None, *, box
     return item_with(document)
 
 
+def projection_of(own: Item, key: str = "image") -> Projection | None:
+    (claimed,) = claimed_places(ItemList([own]), key)
+    return claimed.projection
+
+
+def apart(items: list[Item], places: list[Projection]) -> list[bool]:
+    return list(lies_apart(ItemList(items).geometries(), places).tolist())
+
+
 def place(own: Item) -> tuple[Any, ...] | None:
-    found = projection_of(own, own.assets["image"])
+    found = projection_of(own)
     if found is None:
         return None
     return rasterio.crs.CRS.from_wkt(found.crs_wkt).to_epsg(), found.transform, found.height, found.width
@@ -82,7 +98,7 @@ def test_what_item_and_asset_say(
 
 def test_a_null_on_the_asset_leaves_the_crs_to_the_item() -> None:
     own = item(WHOLE, {"proj:code": None})
-    found = claimed_crs(own, own.assets["image"])
+    (found,) = claimed_crs(ItemList([own]), "image")
     assert found is not None
     assert rasterio.crs.CRS.from_wkt(found).to_epsg() == 32632
 
@@ -90,7 +106,7 @@ def test_a_null_on_the_asset_leaves_the_crs_to_the_item() -> None:
 def test_recorded_items_say_it_all(data_dir: Path) -> None:
     for entry in json.loads((data_dir / "stac" / "naip-pc.json").read_text()):
         own = item_with(entry)
-        found = projection_of(own, own.assets["image"])
+        found = projection_of(own)
         assert found is not None
         assert [found.height, found.width] == entry["properties"]["proj:shape"]
         assert list(found.transform) == entry["properties"]["proj:transform"][:6]
@@ -98,19 +114,19 @@ def test_recorded_items_say_it_all(data_dir: Path) -> None:
         assert found.transform[2] == pytest.approx(west)
         assert found.transform[5] + found.height * found.transform[4] == pytest.approx(south)
         assert (east, north) == pytest.approx((west + found.width * found.transform[0], found.transform[5]))
-        assert not lies_apart([own], [found]).any()
+        assert apart([own], [found]) == [False]
     page = json.loads((data_dir / "stac" / "earthsearch_s2_search_page.json").read_text())
     items = [item_with(entry) for entry in page["features"]]
-    places = [projection_of(own, own.assets["visual"]) for own in items]
+    places = [projection_of(own, "visual") for own in items]
     assert all(places)
-    assert not lies_apart(items, [found for found in places if found]).any()
+    assert not any(apart(items, [found for found in places if found]))
 
 
 GDAL_ORDER = [TRANSFORM[2], TRANSFORM[0], TRANSFORM[1], TRANSFORM[5], TRANSFORM[3], TRANSFORM[4]]
 
 
 @pytest.mark.parametrize(
-    ("fields", "box", "apart"),
+    ("fields", "box", "wrong"),
     [
         (WHOLE, BOX, False),
         (WHOLE | {"proj:transform": GDAL_ORDER}, BOX, True),
@@ -119,12 +135,12 @@ GDAL_ORDER = [TRANSFORM[2], TRANSFORM[0], TRANSFORM[1], TRANSFORM[5], TRANSFORM[
         (WHOLE, (10.5, 51.43, 10.53, 51.45), True),
     ],
 )
-def test_a_place_that_is_not_the_footprint(fields: dict[str, Any], box: Any, apart: bool) -> None:
+def test_a_place_that_is_not_the_footprint(fields: dict[str, Any], box: Any, wrong: bool) -> None:
     own = item(fields, box=box)
-    found = projection_of(own, own.assets["image"])
+    found = projection_of(own)
     assert found is not None, "the schema allows it"
-    assert lies_apart([own], [found]).tolist() == [apart]
-    assert lies_apart([], []).tolist() == []
+    assert apart([own], [found]) == [wrong]
+    assert apart([], []) == []
 
 
 def test_a_footprint_that_is_cut_at_180_has_its_middle_in_its_larger_part() -> None:
@@ -139,9 +155,9 @@ def test_a_footprint_that_is_cut_at_180_has_its_middle_in_its_larger_part() -> N
     document["properties"]["proj:transform"] = [100, 0, x, 0, -100, y]
     document["assets"]["image"]["type"] = TIFF
     own = item_with(document)
-    found = projection_of(own, own.assets["image"])
+    found = projection_of(own)
     assert found is not None
-    assert not lies_apart([own], [found]).any()
+    assert apart([own], [found]) == [False]
 
 
 def test_a_footprint_without_extent_has_a_pixel() -> None:

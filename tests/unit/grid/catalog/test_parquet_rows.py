@@ -17,9 +17,11 @@ from stac_items import stac_item
 
 from pipeline.grid.catalog.found_items import FoundItems
 from pipeline.grid.catalog.item_document import ItemError, item_of
+from pipeline.grid.catalog.item_groups import TakenItems
 from pipeline.grid.catalog.item_layout import layout_of
+from pipeline.grid.catalog.item_offers import RowOffer
 from pipeline.grid.catalog.item_scene import scenes_of
-from pipeline.grid.catalog.parquet_rows import ItemRows, codes_of, is_constant
+from pipeline.grid.catalog.parquet_rows import ItemRows
 from pipeline.grid.catalog.parquet_values import documents
 from pipeline.grid.catalog.scene_choice import ItemOptions, SceneChooser
 
@@ -72,13 +74,16 @@ def test_rows_are_the_items_that_their_documents_are(name: str, data_dir: Path, 
             assert rows.key(row) == (alone.collection, alone.item_id)
 
 
-@pytest.mark.parametrize("name", ["naip-pc.json", "sentinel-2-l2a-pc.json"])
+@pytest.mark.parametrize(
+    "name", ["naip-pc.json", "sentinel-2-l2a-pc.json", "earthsearch_s2_search_page.json"]
+)
 def test_scenes_of_rows_are_those_of_documents(name: str, data_dir: Path, tmp_path: Path) -> None:
     batch = written(varied(name, data_dir), tmp_path)
     rows = ItemRows(batch, "")
     numbers = np.flatnonzero(rows.usual).tolist()
     alone = [item_of(document, "") for document in documents(batch)]
-    one = scenes_of(FoundItems(items=tuple(rows.item(row) for row in numbers)), ItemOptions())
+    offers = [RowOffer(rows, row, meets=True) for row in numbers]
+    one = scenes_of(FoundItems(items=TakenItems(offers)), ItemOptions())
     other = scenes_of(FoundItems(items=tuple(alone[row] for row in numbers)), ItemOptions())
     assert one.scenes == other.scenes
     assert one.left == other.left
@@ -182,13 +187,3 @@ def test_an_asset_without_a_file_is_none(tmp_path: Path) -> None:
     assert ItemRows(written(items, tmp_path), "").usual.tolist() == [True, False]
     with pytest.raises(ItemError):
         item_of(items[1], "")
-
-
-def test_columns_that_differ_are_numbered() -> None:
-    assert is_constant(pa.array([[{"name": "Red"}]] * 3))
-    assert not is_constant(pa.array(["a", "a", "b"]))
-    assert codes_of(pa.array(["a", None, "a", "b"])).tolist() == [0, 1, 0, 2]
-    bands = pa.array(
-        [[{"name": "Red", "mean": 1.0}], [{"name": "Red", "mean": 2.0}], [{"name": "B", "mean": 1.0}]]
-    )
-    assert codes_of(bands).tolist() == [0, 0, 1]
