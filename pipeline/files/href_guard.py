@@ -135,10 +135,18 @@ def require_allowed(href: str, guard: HrefGuard | None) -> None:
 
 
 def _begins_known(href: str, guard: HrefGuard) -> bool:
-    """Tell whether the scheme and host of a URL allow it, or these with the first part of its path: a bucket
-    may stand there."""
+    """Tell whether the scheme and host of a URL allow it: these alone, or with the first part of its path
+    where that is a bucket."""
     parts = href.split("/", 4)
-    return _is_known_host("/".join(parts[:3]), guard) or _is_known_host("/".join(parts[:4]), guard)
+    origin = "/".join(parts[:3])
+    return _is_known_host("/".join(parts[:4]) if _has_all_buckets(origin) else origin, guard)
+
+
+@lru_cache(maxsize=1024)
+def _has_all_buckets(origin: str) -> bool:
+    """Tell whether a scheme and host are an object store's own, which names the bucket in the path."""
+    host = origin.partition("://")[2].partition(":")[0].lower()
+    return host != "" and _store_of(host) == host
 
 
 @lru_cache(maxsize=1024)

@@ -86,7 +86,8 @@ def same_crs(one: str | None, other: str | None) -> bool:
 def pixel_offsets(scenes: Sequence[Scene], grid: RunGrid) -> tuple[OffsetRC | None, ...]:
     """Find (row, col) of each scene's first pixel on the grid. None: it has another lattice."""
     found: list[OffsetRC | None] = [None] * len(scenes)
-    own = [number for number, scene in enumerate(scenes) if same_crs(scene.crs_wkt, grid.crs_wkt)]
+    fitting = {wkt for wkt in {scene.crs_wkt for scene in scenes} if same_crs(wkt, grid.crs_wkt)}
+    own = [number for number, scene in enumerate(scenes) if scene.crs_wkt in fitting]
     if own:
         offsets, fits = offsets_on(grid.transform, *scene_arrays([scenes[number] for number in own]))
         for number, (row, col), fit in zip(own, offsets.tolist(), fits.tolist(), strict=True):
@@ -107,9 +108,26 @@ def choose_lattice(scenes: Sequence[Scene], crs: str | None, resolution: float |
     cannot be meant.
     """
     placed = on_one_turn(scenes)
-    sound = [scene for scene in placed if not scene.failure] or placed
-    lattice, mode = _lattice_of(sound, crs_from_text(crs) if crs is not None else None, resolution)
-    return _union(lattice, mode, placed)
+    sound = [number for number, scene in enumerate(placed) if not scene.failure] or range(len(placed))
+    first = placed[sound[0]]
+    lattice = RunGrid(
+        crs_wkt=first.crs_wkt, transform=first.transform, width=first.width, height=first.height
+    )
+    offsets = pixel_offsets(placed, lattice)
+    shared = all(offsets[number] is not None for number in sound)
+    members = [placed[number] for number in sound]
+    wanted_wkt = crs_from_text(crs) if crs is not None else None
+    _require_crs(members)
+    if shared and _is_wanted(first, wanted_wkt, resolution):
+        return _union(lattice, "scene", placed, offsets)
+    if first.crs_wkt is None:
+        raise InputError(
+            f"{first.href} must have a CRS to be resampled",
+            came="none",
+            remedy="say which with --crs, or leave out --resolution",
+        )
+    lattice = _mosaic_lattice(members, wanted_wkt or common_crs(members), resolution)
+    return _union(lattice, "mosaic", placed, pixel_offsets(placed, lattice))
 
 
 def place_on(grid: RunGrid, scenes: Sequence[Scene]) -> Placement:
@@ -126,14 +144,8 @@ def place_on(grid: RunGrid, scenes: Sequence[Scene]) -> Placement:
     )
 
 
-def _lattice_of(
-    scenes: Sequence[Scene], wanted_wkt: str | None, resolution: float | None
-) -> tuple[RunGrid, Mode]:
-    first = scenes[0]
-    lattice = RunGrid(
-        crs_wkt=first.crs_wkt, transform=first.transform, width=first.width, height=first.height
-    )
-    offsets = pixel_offsets(scenes, lattice)
+def _require_crs(scenes: Sequence[Scene]) -> None:
+    """Refuse several scenes of which one has no CRS. Raises InputError."""
     if len(scenes) > 1 and any(scene.crs_wkt is None for scene in scenes):
         nameless = ", ".join(scene.href for scene in scenes if scene.crs_wkt is None)
         raise InputError(
@@ -141,18 +153,13 @@ def _lattice_of(
             came=f"none in {nameless}",
             remedy="say which with --crs, or run them one by one",
         )
-    wants_own_lattice = (wanted_wkt is None or same_crs(wanted_wkt, first.crs_wkt)) and (
-        resolution is None or _has_resolution(first, resolution)
+
+
+def _is_wanted(scene: Scene, wanted_wkt: str | None, resolution: float | None) -> bool:
+    """Tell whether the lattice of a scene has the CRS and the resolution that are asked for."""
+    return (wanted_wkt is None or same_crs(wanted_wkt, scene.crs_wkt)) and (
+        resolution is None or _has_resolution(scene, resolution)
     )
-    if all(offset is not None for offset in offsets) and wants_own_lattice:
-        return lattice, "scene"
-    if first.crs_wkt is None:
-        raise InputError(
-            f"{first.href} must have a CRS to be resampled",
-            came="none",
-            remedy="say which with --crs, or leave out --resolution",
-        )
-    return _mosaic_lattice(scenes, wanted_wkt or common_crs(scenes), resolution), "mosaic"
 
 
 def crs_from_text(text: str) -> str:
@@ -273,9 +280,10 @@ def _mosaic_lattice(scenes: Sequence[Scene], crs_wkt: str, resolution: float | N
     return RunGrid(crs_wkt=crs_wkt, transform=(target, 0.0, 0.0, 0.0, -target, 0.0), width=1, height=1)
 
 
-def _union(lattice: RunGrid, mode: Mode, scenes: Sequence[Scene]) -> Placement:
-    """Grow the lattice to the bounding window of all scenes, and place them on it."""
-    offsets = pixel_offsets(scenes, lattice)
+def _union(
+    lattice: RunGrid, mode: Mode, scenes: Sequence[Scene], offsets: tuple[OffsetRC | None, ...]
+) -> Placement:
+    """Grow the lattice to the bounding window of all scenes, which lie there at `offsets`."""
     outlines = place_scenes(scenes, lattice, offsets)
     bounds = shapely.bounds(np.array(outlines, dtype=object))
     window = outer_window(

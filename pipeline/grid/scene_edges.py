@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from itertools import chain
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +34,10 @@ _AT_ONCE = 20_000
 
 def scene_arrays(scenes: Sequence[Scene]) -> tuple[Floats, Floats]:
     """Collect the affines (n, 6) and the sizes (n, 2), width before height, of scenes."""
-    transforms = np.fromiter(chain.from_iterable(scene.transform for scene in scenes), dtype=np.float64)
-    widths = np.fromiter((scene.width for scene in scenes), dtype=np.float64, count=len(scenes))
-    heights = np.fromiter((scene.height for scene in scenes), dtype=np.float64, count=len(scenes))
+    affines = map(attrgetter("transform"), scenes)
+    transforms = np.fromiter(chain.from_iterable(affines), dtype=np.float64, count=6 * len(scenes))
+    widths = np.fromiter(map(attrgetter("width"), scenes), dtype=np.float64, count=len(scenes))
+    heights = np.fromiter(map(attrgetter("height"), scenes), dtype=np.float64, count=len(scenes))
     return transforms.reshape(-1, 6), np.stack([widths, heights], axis=1)
 
 

@@ -49,6 +49,7 @@ from pipeline.grid.lattice import (
     same_crs,
 )
 from pipeline.grid.neighbourhood import neighbourhood
+from pipeline.grid.paused_collector import paused_collector
 from pipeline.grid.scene_bounds import lonlat_boxes, meeting, scene_bounds_lonlat
 from pipeline.grid.scene_windows import read_by, scene_windows, window_array
 from pipeline.grid.source import require_sources
@@ -142,6 +143,7 @@ class Plan:
         return BlockSpec(block_row=block_row, block_col=block_col, core=core, read=read, tiles=tiles)
 
 
+@paused_collector()
 def plan_tiles(
     aoi: Aoi | None,
     scenes: Sequence[Scene],

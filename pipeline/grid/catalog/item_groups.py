@@ -148,10 +148,11 @@ def groups_of(items: Sequence[Item]) -> Iterator[tuple[list[int], ItemGroup]]:
     members: dict[tuple[object, bytes | int], list[int]] = {}
     for number, one in enumerate(facts):
         if isinstance(one, RowOffer):
-            table, layout = one.rows, one.rows.layout(one.row)
+            layout = one.rows.layout(one.row)
         else:
             item = whole(one)
-            table, layout = None, item.layout if item.layout is not None else layout_of(item)
+            layout = item.layout if item.layout is not None else layout_of(item)
+        table = one.rows if isinstance(one, RowOffer) else None
         members.setdefault((table, number if layout is None else layout), []).append(number)
     for numbers in members.values():
         own = [facts[number] for number in numbers]

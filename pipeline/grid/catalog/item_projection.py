@@ -129,7 +129,7 @@ def _claimed_shape(value: Any) -> tuple[int, int] | None:
     shape = _numbers(value)
     if shape is None or len(shape) != 2:
         return None
-    rows, cols = int(shape[0]), int(shape[1])
+    rows, cols = map(int, shape)
     possible = 0 < rows <= MAX_SIDE_PX and 0 < cols <= MAX_SIDE_PX and [rows, cols] == shape
     return (rows, cols) if possible else None
 

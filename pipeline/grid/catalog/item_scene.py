@@ -36,9 +36,9 @@ from pipeline.grid.catalog.item_projection import (
     footprint_place,
     lies_apart,
 )
-from pipeline.grid.catalog.paused_collector import paused_collector
 from pipeline.grid.catalog.reflectance_table import differs_by_item, scene_reflectance
 from pipeline.grid.catalog.scene_choice import ItemOptions, SceneChoice, SceneChooser
+from pipeline.grid.paused_collector import paused_collector
 from pipeline.schema.imagery import HrefGuard, QualityMask, Reflectance, Scene, SceneFile
 
 _STACKED = (1, 2, 3)

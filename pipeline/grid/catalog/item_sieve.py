@@ -31,8 +31,8 @@ from pipeline.grid.catalog.item_document import ItemError
 from pipeline.grid.catalog.item_groups import TakenItems
 from pipeline.grid.catalog.item_offers import DocumentOffer, ItemOffer, whole
 from pipeline.grid.catalog.left_items import MOST_NAMED, REASONS, LeftItems, LeftKind, counted
-from pipeline.grid.catalog.paused_collector import paused_collector
 from pipeline.grid.catalog.time_range import moments, time_range
+from pipeline.grid.paused_collector import paused_collector
 
 MOST_ITEMS = 250_000
 """Items that one search may take. Each takes some kilobytes of memory."""

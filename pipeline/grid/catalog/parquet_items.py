@@ -36,8 +36,8 @@ from pipeline.grid.catalog.item_offers import RowOffer
 from pipeline.grid.catalog.item_sieve import ItemSieve
 from pipeline.grid.catalog.parquet_rows import TIMES, ItemRows
 from pipeline.grid.catalog.parquet_values import documents
-from pipeline.grid.catalog.paused_collector import paused_collector
 from pipeline.grid.catalog.time_range import TimeRange
+from pipeline.grid.paused_collector import paused_collector
 
 BATCH_ROWS = 4096
 """Rows that are decoded at a time."""

@@ -51,6 +51,12 @@ def test_hosts_that_a_guard_lists_may_be_asked(href: str) -> None:
     require_allowed(href, GUARD)
 
 
+def test_the_own_host_of_an_object_store_opens_no_bucket_in_a_path() -> None:
+    guard = guard_for((), "stac:https://data.example.org", ("s3.amazonaws.com",))
+    with pytest.raises(InputError, match="allow-host"):
+        require_allowed("https://s3.amazonaws.com/other/a.tif", guard)
+
+
 @pytest.mark.parametrize(
     "href",
     [

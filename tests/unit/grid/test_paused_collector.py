@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from pipeline.grid.catalog.paused_collector import paused_collector
+from pipeline.grid.paused_collector import paused_collector
 
 
 def test_the_collector_is_as_it_was() -> None:
