@@ -11,7 +11,7 @@
     |-- DiskFullError
     |-- MemoryShortError
     |-- UnexpectedError
-    |-- IncompleteRunError     exit code 3
+    |-- IncompleteRunError
     `-- StoppedRunError        exit code 4
 
 A message says what was required, what came, and what to do next. Per-tile problems are not exceptions once
@@ -117,9 +117,9 @@ class UnexpectedError(TerraqueryError):
 
 
 class IncompleteRunError(TerraqueryError):
-    """The run ended, but tiles failed or are unaccounted for. What was done is committed and resumable."""
-
-    exit_code = 3
+    """A run cannot be published: tiles are unaccounted for, or another driver has taken over. What was done is
+    committed, and the same command goes on.
+    """
 
 
 class StoppedRunError(TerraqueryError):

@@ -12,7 +12,7 @@ EXPECTED = {
     "child": "another child does the block; the same bytes",
     "signal": "exit code 143 or 130; the same bytes after a resume",
     "drivers": "one is refused with exit code 2, or resumes; the same bytes",
-    "sleeper": "its publication is refused with exit code 3, or 1; it changes nothing",
+    "sleeper": "its publication is refused with exit code 1; it changes nothing",
     "record": "found and done again; the same bytes",
     "server": "failed tiles, healed by --retry-failed; the same snapshot",
     "bucket": "asked again, or one clear line and exit code 1; the same bytes",

@@ -178,7 +178,7 @@ def test_a_planned_tile_without_record_breaks_the_law(tmp_path: Path) -> None:
     assert (count.planned, count.n_missing, count.missing) == (20, 2, ("r00002c00000", "r00003c00004"))
     with pytest.raises(IncompleteRunError, match=r"planned 20.*r00002c00000.*To fix") as caught:
         count.require()
-    assert caught.value.exit_code == 3
+    assert caught.value.exit_code == 1
     assert len(rows_of(tmp_path)) == 36
 
 
