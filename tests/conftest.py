@@ -42,6 +42,7 @@ RAY_FILES = tuple(
         "containment",
         "gate_runs",
         "hostile_texts",
+        "killed_submissions",
         "ray",
         "ray_access",
         "restitch",

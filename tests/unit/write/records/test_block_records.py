@@ -244,9 +244,7 @@ def test_another_record_of_the_same_inputs_is_not_the_one_that_is_pinned(run_dir
     write_block_record(run_dir, again, lattice=LATTICE, replaced=seal)
     for read in readers:
         read("")
-        with pytest.raises(
-            RecordError, match=r"b00000_00000\.parquet was replaced while it was"
-        ):
+        with pytest.raises(RecordError, match=r"b00000_00000\.parquet was replaced while it was"):
             read(seal)
 
 
