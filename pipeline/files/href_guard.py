@@ -124,7 +124,7 @@ def require_allowed(href: str, guard: HrefGuard | None) -> None:
         raise _refused(href, "control characters in an href")
     if "://" in href and _DETOUR.search(href):
         raise _refused(href, "a way up")
-    if "://" in href and "\\" not in href and _begins_known(href, guard):
+    if "://" in href and "\\" not in href and _is_known_host(deciding_part(href), guard):
         return
     if href.lstrip().startswith("<") or re.match(r"/+vsi", os.path.normpath(href).lower()):
         raise _refused(href, "GDAL's own path syntax")
@@ -134,12 +134,11 @@ def require_allowed(href: str, guard: HrefGuard | None) -> None:
         _require_below_root(href, guard)
 
 
-def _begins_known(href: str, guard: HrefGuard) -> bool:
-    """Tell whether the scheme and host of a URL allow it: these alone, or with the first part of its path
-    where that is a bucket."""
-    parts = href.split("/", 4)
+def deciding_part(url: str) -> str:
+    """Cut a URL off behind what decides: scheme and host, and the bucket where the path names it."""
+    parts = url.split("/", 4)
     origin = "/".join(parts[:3])
-    return _is_known_host("/".join(parts[:4]) if _has_all_buckets(origin) else origin, guard)
+    return "/".join(parts[:4]) if _has_all_buckets(origin) else origin
 
 
 @lru_cache(maxsize=1024)

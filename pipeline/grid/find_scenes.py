@@ -30,6 +30,7 @@ from pipeline.grid.catalog.scene_choice import ItemOptions
 from pipeline.grid.lattice import same_crs
 from pipeline.grid.mask_files import require_mask_used
 from pipeline.grid.mosaic_order import MosaicOrder, ordered
+from pipeline.grid.paused_collector import paused_collector
 from pipeline.grid.source import SourceOptions, expand_hrefs, open_scenes, require_sources, with_unique_ids
 from pipeline.schema.imagery import Scene
 
@@ -132,6 +133,22 @@ def find_scenes(
             (len(scenes), SourceScenes(scene_ids=(), search=search, options=options, ranks=ranks))
         )
         scenes += [item.scene for item in items.scenes]
+    return _put_together(scenes, searched, of_source, aoi, order or MosaicOrder())
+
+
+@paused_collector()
+def _put_together(
+    scenes: Sequence[Scene],
+    searched: Sequence[tuple[FoundItems, ItemScenes, int]],
+    of_source: Sequence[tuple[int, SourceScenes]],
+    aoi: Aoi | None,
+    order: MosaicOrder,
+) -> FoundScenes:
+    """Name the scenes of all sources, and sort them.
+
+    `searched`: what each search found, its scenes, and the number of the first. `of_source`: sources, with
+    the number of their first scene.
+    """
     named = with_unique_ids(scenes)
     unread: dict[str, ItemScene] = {}
     stored: dict[str, bytes] = {}
@@ -142,14 +159,14 @@ def find_scenes(
                 own = item_scene.scene is scene
                 unread[scene.scene_id] = item_scene if own else replace(item_scene, scene=scene)
     return FoundScenes(
-        scenes=among_neighbours(ordered(named, order or MosaicOrder())),
+        scenes=among_neighbours(ordered(named, order)),
         unread=unread,
         footprints=Footprints(stored),
         left=tuple(scene for found, items, _ in searched for scene in (*found.left, *items.left)),
         notes=tuple(note for found, items, _ in searched for note in (*found.notes, *_unusable(items))),
         searches=tuple(found.request for found, _, _ in searched),
         aoi=aoi,
-        order=order or MosaicOrder(),
+        order=order,
         sources=_named_sources(of_source, named),
     )
 

@@ -32,9 +32,12 @@ _MOST_CELLS = 4096
 """Cells along the raster's longer side."""
 
 
-def neighbourhood(scenes: Sequence[Scene]) -> BaseGeometry:
-    """Join the boxes around scenes, in lon/lat. Raises InputError when a scene has no place on Earth."""
-    quick = quick_bounds(scenes)
+def neighbourhood(scenes: Sequence[Scene], quick: NDArray[np.float64] | None = None) -> BaseGeometry:
+    """Join the boxes around scenes, in lon/lat. Raises InputError when a scene has no place on Earth.
+
+    `quick`: their `quick_bounds`, where these are known.
+    """
+    quick = quick_bounds(scenes) if quick is None else quick
     found = boxes(quick, margin=MARGIN, least=1e-4)
     for number in np.flatnonzero(np.isnan(quick[:, 0])).tolist():
         west, south, east, north = scene_bounds_lonlat(scenes[number])

@@ -51,13 +51,16 @@ def quick_bounds(scenes: Sequence[Scene]) -> NDArray[np.float64]:
     return bounds
 
 
-def meeting(scenes: Sequence[Scene], ground: BaseGeometry) -> NDArray[np.bool_]:
+def meeting(
+    scenes: Sequence[Scene], ground: BaseGeometry, quick: NDArray[np.float64] | None = None
+) -> NDArray[np.bool_]:
     """Tell which scenes' boxes in degrees meet some ground (degrees, cut at 180), (n,).
 
-    Raises InputError for a scene that has no place on Earth.
+    `quick`: their `quick_bounds`, where these are known. Raises InputError for a scene that has no place on
+    Earth.
     """
     shapely.prepare(ground)
-    quick = quick_bounds(scenes)
+    quick = quick_bounds(scenes) if quick is None else quick
     meets = shapely.intersects(ground, boxes(quick, margin=-ERROR))
     misses = ~shapely.intersects(ground, boxes(quick, margin=ERROR)) & np.isfinite(quick[:, 0])
     for number in np.flatnonzero(~meets & ~misses).tolist():

@@ -50,7 +50,7 @@ from pipeline.grid.lattice import (
 )
 from pipeline.grid.neighbourhood import neighbourhood
 from pipeline.grid.paused_collector import paused_collector
-from pipeline.grid.scene_bounds import lonlat_boxes, meeting, scene_bounds_lonlat
+from pipeline.grid.scene_bounds import lonlat_boxes, meeting, quick_bounds, scene_bounds_lonlat
 from pipeline.grid.scene_windows import read_by, scene_windows, window_array
 from pipeline.grid.source import require_sources
 from pipeline.grid.tile_marks import cores_meeting
@@ -160,7 +160,7 @@ def plan_tiles(
     Raises InputError when the AOI touches no scene, when the scenes cannot share a grid, and when there would
     be more than MAX_TILES tiles.
     """
-    numbers = _relevant(scenes, aoi, halo_ids)
+    numbers, quick = _relevant(scenes, aoi, halo_ids)
     near = [scenes[number] for number in numbers]
     kept = kept or KeptGrid()
     if kept.grid is not None:
@@ -170,7 +170,7 @@ def plan_tiles(
         placement = placement if kept.area is None else laid_over(placement, kept.area)
     geometry = None
     if aoi is not None:
-        geometry = aoi_on_grid(aoi, near, placement.grid)
+        geometry = aoi_on_grid(aoi, neighbourhood(near, quick), placement.grid)
         if kept.grid is None and kept.area is None:
             placement = _cropped_to_aoi(placement, geometry, aoi)
     area_px = None if geometry is None else _to_pixels(geometry, placement.grid)
@@ -236,20 +236,25 @@ def _resolution(scenes: Sequence[Scene], aoi: Aoi | None, options: GridOptions) 
 
 def relevant_scenes(scenes: Sequence[Scene], aoi: Aoi | None) -> tuple[Scene, ...]:
     """Keep the scenes whose lon/lat box meets the AOI, in order. Raises InputError when there is none."""
-    return tuple(scenes[number] for number in _relevant(scenes, aoi))
+    return tuple(scenes[number] for number in _relevant(scenes, aoi)[0])
 
 
-def _relevant(scenes: Sequence[Scene], aoi: Aoi | None, halo_ids: Set[str] = frozenset()) -> list[int]:
-    """Numbers of the scenes that `relevant_scenes` keeps, without those of `halo_ids`."""
+def _relevant(
+    scenes: Sequence[Scene], aoi: Aoi | None, halo_ids: Set[str] = frozenset()
+) -> tuple[list[int], NDArray[np.float64]]:
+    """Numbers of the scenes that `relevant_scenes` keeps, without those of `halo_ids`; and the `quick_bounds`
+    of these, which without an AOI nobody asks for."""
     require_sources(scenes)
     if aoi is None:
-        return list(range(len(scenes)))
+        return list(range(len(scenes))), np.full((len(scenes), 4), np.nan)
     numbers = [number for number, scene in enumerate(scenes) if scene.scene_id not in halo_ids]
-    meets = meeting([scenes[number] for number in numbers], aoi.geometry)
+    members = [scenes[number] for number in numbers]
+    quick = quick_bounds(members)
+    meets = meeting(members, aoi.geometry, quick)
     near = [number for number, meet in zip(numbers, meets.tolist(), strict=True) if meet]
     if not near:
         raise _no_overlap(aoi, scenes)
-    return near
+    return near, quick[meets]
 
 
 def _no_overlap(aoi: Aoi, scenes: Sequence[Scene]) -> InputError:
@@ -269,14 +274,13 @@ def _no_overlap(aoi: Aoi, scenes: Sequence[Scene]) -> InputError:
     )
 
 
-def aoi_on_grid(aoi: Aoi, scenes: Sequence[Scene], grid: RunGrid) -> BaseGeometry:
+def aoi_on_grid(aoi: Aoi, nearby: BaseGeometry, grid: RunGrid) -> BaseGeometry:
     """Move the AOI to the run grid's CRS, as a (Multi)Polygon; empty when no scene is near it.
 
-    The AOI is clipped to the `neighbourhood` of the scenes first, because a projection holds only near its
-    own zone. Its edges are cut into short ones, because straight edges in lon/lat are curves elsewhere. On a
-    map with turns the AOI is offered on each, because a grid may run past the antimeridian.
+    The AOI is clipped to `nearby`, the `neighbourhood` of the scenes, first, because a projection holds only
+    near its own zone. Its edges are cut into short ones, because straight edges in lon/lat are curves
+    elsewhere. On a map with turns the AOI is offered on each, because a grid may run past the antimeridian.
     """
-    nearby = neighbourhood(scenes)
     assert grid.crs_wkt is not None
     turn = turn_of(grid.crs_wkt)
     crs = CRS.from_wkt(grid.crs_wkt)

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -150,12 +149,17 @@ def measure_here(reader: str, file: str, small: str, *, aoi: int) -> dict[str, f
     search = {"terraquery": search_here, "rustac": search_by_rustac, "plan": plan_here}[reader]
     box = aoi_box(aoi)
     search(small, box)
-    before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before_mb = peak_mb()
     start = time.process_time()
     found = search(file, box)
     cpu_s = time.process_time() - start
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before_mb
-    return {"found": found, "cpu_s": cpu_s, "peak_mb": peak_mb}
+    return {"found": found, "cpu_s": cpu_s, "peak_mb": peak_mb() - before_mb}
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held. `ru_maxrss` would count what its parent held as well."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def aoi_box(items: int) -> Box:

@@ -142,9 +142,14 @@ class RowGroup:
         return [inner if outer is None else outer for outer, inner in zip(own, whole_item, strict=True)]
 
 
+def facts_of(items: Sequence[Item]) -> Sequence[ItemFacts]:
+    """What decides about each item, without reading more of it than was read already."""
+    return items.facts if isinstance(items, TakenItems) else items
+
+
 def groups_of(items: Sequence[Item]) -> Iterator[tuple[list[int], ItemGroup]]:
     """Put items into groups. Yields the numbers of the members, ascending, and the group."""
-    facts: Sequence[ItemFacts] = items.facts if isinstance(items, TakenItems) else items
+    facts = facts_of(items)
     members: dict[tuple[object, bytes | int], list[int]] = {}
     for number, one in enumerate(facts):
         if isinstance(one, RowOffer):

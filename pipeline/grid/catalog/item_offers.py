@@ -111,11 +111,11 @@ class RowOffer:
 
     @property
     def start(self) -> str | None:
-        return self.rows.times(self.row)[0]
+        return self.rows.starts[self.row]
 
     @property
     def end(self) -> str | None:
-        return self.rows.times(self.row)[1]
+        return self.rows.ends[self.row]
 
     @property
     def cloud_cover(self) -> float | None:
@@ -127,7 +127,8 @@ class RowOffer:
 
     @property
     def wkb(self) -> bytes:
-        return self.rows.wkb(self.row)
+        found: bytes = self.rows.wkb[self.row]
+        return found
 
 
 def whole(facts: ItemFacts) -> Item:

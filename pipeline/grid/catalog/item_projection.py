@@ -42,7 +42,7 @@ _NUMBERS = frozenset((int, float))
 _CODE = re.compile(r"[A-Za-z][\w.-]*:[\w.:-]+")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Projection:
     """A lattice, as an item describes it."""
 
@@ -119,19 +119,19 @@ def claimed_crs(group: ItemGroup, key: str) -> list[str | None]:
         values = group.of_assets(key, name) if of_assets else group.of_items(name)
         for number, value in enumerate(values or ()):
             if value is not None and found[number] is None:
-                text = _crs_text(name, value)
-                found[number] = None if text is None else _wkt(text)
+                read = _known_crs if type(value) is int or type(value) is str else _named_crs
+                found[number] = read(name, value)
     return found
 
 
 def _claimed_shape(value: Any) -> tuple[int, int] | None:
     """Read (rows, cols) of a file. None: they are not said, or impossible."""
-    shape = _numbers(value)
-    if shape is None or len(shape) != 2:
+    if not isinstance(value, list | tuple) or len(value) != 2 or not _NUMBERS.issuperset(map(type, value)):
         return None
-    rows, cols = map(int, shape)
-    possible = 0 < rows <= MAX_SIDE_PX and 0 < cols <= MAX_SIDE_PX and [rows, cols] == shape
-    return (rows, cols) if possible else None
+    rows, cols = value
+    if not (0 < rows <= MAX_SIDE_PX and 0 < cols <= MAX_SIDE_PX):
+        return None
+    return (int(rows), int(cols)) if rows % 1 == 0 and cols % 1 == 0 else None
 
 
 def _claimed_transform(value: Any) -> AffineTuple | None:
@@ -197,6 +197,18 @@ def _largest_parts(footprints: NDArray[np.object_]) -> NDArray[np.object_]:
     for number in np.flatnonzero(shapely.get_num_geometries(found) > 1).tolist():
         found[number] = max(found[number].geoms, key=lambda part: part.area)
     return found
+
+
+def _named_crs(name: str, value: Any) -> str | None:
+    """Read the CRS that a field names as WKT2. None: none that is known."""
+    text = _crs_text(name, value)
+    return None if text is None else _wkt(text)
+
+
+@functools.lru_cache(maxsize=512, typed=True)
+def _known_crs(name: str, value: int | str) -> str | None:
+    """The same, of values that many items share."""
+    return _named_crs(name, value)
 
 
 def _crs_text(name: str, value: Any) -> str | None:

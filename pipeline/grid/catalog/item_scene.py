@@ -21,14 +21,11 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
-from pipeline.files.href_guard import require_allowed
-from pipeline.files.hrefs import encoded_url, join_access, split_access
-from pipeline.files.raster_access import href_kind
-from pipeline.files.signing import signer_for
 from pipeline.grid.catalog.found_items import FoundItems, LeftItem
 from pipeline.grid.catalog.header_check import Claims, ItemScene, Opened, open_headers
-from pipeline.grid.catalog.item import ItemFacts
-from pipeline.grid.catalog.item_groups import ItemGroup, groups_of
+from pipeline.grid.catalog.item import Item, ItemFacts
+from pipeline.grid.catalog.item_files import ItemFiles, files_of
+from pipeline.grid.catalog.item_groups import ItemGroup, facts_of, groups_of
 from pipeline.grid.catalog.item_projection import (
     ClaimedPlace,
     Projection,
@@ -39,7 +36,7 @@ from pipeline.grid.catalog.item_projection import (
 from pipeline.grid.catalog.reflectance_table import differs_by_item, scene_reflectance
 from pipeline.grid.catalog.scene_choice import ItemOptions, SceneChoice, SceneChooser
 from pipeline.grid.paused_collector import paused_collector
-from pipeline.schema.imagery import HrefGuard, QualityMask, Reflectance, Scene, SceneFile
+from pipeline.schema.imagery import Reflectance, Scene, SceneFile
 
 _STACKED = (1, 2, 3)
 """`Scene.rgb_bands` of three files."""
@@ -65,15 +62,7 @@ def scenes_of(found: FoundItems, options: ItemOptions, *, on_opened: Opened | No
 
     Raises InputError when no item can be used, and SourceError (retryable) when a server does not answer.
     """
-    chooser = SceneChooser(options)
-    made: dict[int, tuple[ItemFacts, ItemScene | LeftItem]] = {}
-    with paused_collector():
-        for numbers, group in groups_of(found.items):
-            scenes_of_group = zip(group.facts, _of_group(group, chooser, options), strict=True)
-            made |= zip(numbers, scenes_of_group, strict=True)
-    in_order = [made.pop(number) for number in range(len(found.items))]
-    left = tuple(one for _, one in in_order if isinstance(one, LeftItem))
-    scenes = [one for _, one in in_order if isinstance(one, ItemScene)]
+    scenes, items, left = _made(found.items, options)
     if left and not scenes:
         raise InputError(
             f"At least one of the {len(left)} items found must be usable",
@@ -86,8 +75,7 @@ def scenes_of(found: FoundItems, options: ItemOptions, *, on_opened: Opened | No
     )
     for number, scene in zip(unplaced, opened, strict=True):
         scenes[number] = replace(scenes[number], scene=scene)
-    items = tuple(facts for facts, one in in_order if isinstance(one, ItemScene))
-    return ItemScenes(scenes=tuple(scenes), items=items, left=left)
+    return ItemScenes(scenes=tuple(scenes), items=tuple(items), left=tuple(left))
 
 
 def settled(scenes: Sequence[ItemScene], *, on_opened: Opened | None = None) -> tuple[Scene, ...]:
@@ -104,6 +92,23 @@ def settled(scenes: Sequence[ItemScene], *, on_opened: Opened | None = None) -> 
     return tuple(found)
 
 
+@paused_collector()
+def _made(
+    items: Sequence[Item], options: ItemOptions
+) -> tuple[list[ItemScene], list[ItemFacts], list[LeftItem]]:
+    """Make scenes of items, in their order. Returns them, the items that they are made of, and those left."""
+    chooser = SceneChooser(options)
+    made: list[ItemScene | LeftItem | None] = [None] * len(items)
+    for numbers, group in groups_of(items):
+        for number, one in zip(numbers, _of_group(group, chooser, options), strict=True):
+            made[number] = one
+    scenes = [one for one in made if isinstance(one, ItemScene)]
+    left = [one for one in made if isinstance(one, LeftItem)]
+    of_items = zip(facts_of(items), made, strict=True)
+    taken = [facts for facts, one in of_items if isinstance(one, ItemScene)]
+    return scenes, taken, left
+
+
 def _of_group(group: ItemGroup, chooser: SceneChooser, options: ItemOptions) -> list[ItemScene | LeftItem]:
     """Make a scene of each item of a group, or say why it is left."""
     try:
@@ -114,7 +119,7 @@ def _of_group(group: ItemGroup, chooser: SceneChooser, options: ItemOptions) -> 
     columns = zip(
         group.facts,
         group.item_hrefs(),
-        _files(group, choice, options),
+        files_of(group, choice, options),
         _believed(group, claimed),
         _reflectances(group, choice, options),
         _claims(group, choice, claimed),
@@ -145,41 +150,6 @@ def _refused(group: ItemGroup, place: int, chooser: SceneChooser) -> LeftItem:
     except InputError as error:
         return LeftItem.of(group.facts[place], str(error))
     raise AssertionError("items of one layout are decided alike")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Files:
-    """The files of one item, which may be opened."""
-
-    files: tuple[tuple[str, str], ...]
-    """One, or red, green and blue: `Scene.href` and `Scene.access` of each."""
-    quality: QualityMask | None
-    signer: str
-    guard: HrefGuard | None
-
-
-def _files(group: ItemGroup, choice: SceneChoice, options: ItemOptions) -> Iterator[_Files | InputError]:
-    """Find the files of each item; or an error where nobody may open one."""
-    columns = [group.hrefs(key) for key in choice.keys]
-    masked = choice.mask is not None or options.mask is not None
-    guard = options.guard
-    signers: dict[str, str] = {}
-    for number in range(len(group.facts)):
-        try:
-            files = tuple([_file(column[number]) for column in columns])
-            quality = choice.quality(group.item(number), options.mask) if masked else None
-            for href, _ in files:
-                require_allowed(href, guard)
-            for file in quality.files if quality else ():
-                require_allowed(file.href, guard)
-        except InputError as error:
-            yield error
-            continue
-        href, access = files[0]
-        begin = join_access("/".join(href.split("/", 3)[:3]), access)
-        if begin not in signers:
-            signers[begin] = signer_for(join_access(href, access))
-        yield _Files(files=files, quality=quality, signer=signers[begin], guard=guard)
 
 
 def _rows(group: ItemGroup, choice: SceneChoice, name: str, read: Any) -> Sequence[tuple[Any, ...]]:
@@ -243,7 +213,7 @@ def _around(facts: ItemFacts) -> Projection:
 
 def _scene(
     facts: ItemFacts,
-    files: _Files,
+    files: ItemFiles,
     place: Projection,
     choice: SceneChoice,
     reflectance: tuple[Reflectance | None, str],
@@ -291,13 +261,6 @@ def footprint_bounds(geometry: BaseGeometry) -> tuple[float, float, float, float
     low = turned.min(axis=0)
     high = turned.max(axis=0)
     return float(low[0]), float(low[1]), float(high[2]), float(high[3])
-
-
-def _file(href: str) -> tuple[str, str]:
-    """Split an href into what may be shown and what follows `?`. Raises InputError if nobody may open it."""
-    href = encoded_url(href)
-    href_kind(href)
-    return split_access(href)
 
 
 def _whole(value: Any) -> int | None:

@@ -324,6 +324,7 @@ class ItemRank:
     """Of the fields of the sort, then of the time; None: it has none."""
 
 
+@paused_collector()
 def ranks_of(items: Iterable[ItemFacts], fields: Sequence[tuple[str, bool]]) -> list[ItemRank]:
     """Read of each item what `in_rank_order` sorts by."""
     readers = [value_of(name) for name, _ in _all_fields(fields)]
@@ -361,13 +362,13 @@ def _moment(text: str) -> tuple[int, datetime]:
 
 def value_of(name: str) -> Callable[[ItemFacts], Any]:
     """Read one field so that values of any two items can be compared: numbers, then times, then text."""
+    if name == "datetime":
+        return _start_of
 
     def value(item: ItemFacts) -> tuple[int, Any] | None:
         found: Any
         if name in ("id", "collection"):
             found = item.item_id if name == "id" else item.collection
-        elif name == "datetime":
-            return None if item.start is None else _moment(item.start)
         else:
             found = item.properties.get(name)
         if isinstance(found, bool | int | float):
@@ -380,3 +381,8 @@ def value_of(name: str) -> Callable[[ItemFacts], Any]:
             return 2, found
 
     return value
+
+
+def _start_of(item: ItemFacts) -> tuple[int, datetime] | None:
+    start = item.start
+    return None if start is None else _moment(start)

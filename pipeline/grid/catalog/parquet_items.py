@@ -51,6 +51,7 @@ MOST_GROUP_ROWS = 5_000_000
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
+@paused_collector()
 def add_parquet_items(place: str, sieve: ItemSieve) -> None:
     """Offer all items of the file at `place`, a path, http(s) URL or s3 href, to the sieve.
 
@@ -62,8 +63,7 @@ def add_parquet_items(place: str, sieve: ItemSieve) -> None:
             file = stack.enter_context(pq.ParquetFile(_opened(place, stack)))
             _require_items(file, name)
             for group in range(file.num_row_groups):
-                with paused_collector():
-                    _add_group(file, group, name, sieve)
+                _add_group(file, group, name, sieve)
         except RemoteError as error:
             if error.retryable:
                 raise

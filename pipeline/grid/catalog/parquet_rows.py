@@ -189,8 +189,9 @@ class ItemRows:
             key: AssetColumns(key, own) for key, own in zip(keys, arrays["assets"].flatten(), strict=True)
         }
         self._hrefs = _self_hrefs(arrays.get("links"), batch.num_rows)
-        self._wkb = arrays["geometry"]
-        self._starts, self._ends, timely = _times(self._properties, batch.num_rows)
+        self.wkb: NDArray[np.object_] = arrays["geometry"].to_numpy(zero_copy_only=False)
+        """Footprints as they are stored, (n,)."""
+        self.starts, self.ends, timely = _times(self._properties, batch.num_rows)
         has_file = np.any([own.present for own in self._assets.values()], axis=0)
         has_id = np.array([isinstance(own, str) and 0 < len(own) <= MOST_TEXT for own in self.ids])
         self.usual &= has_file & has_id & timely & _are_plain_footprints(self.geometries())
@@ -202,14 +203,13 @@ class ItemRows:
 
     def item(self, row: int) -> Item:
         """The item of a usual row."""
-        start, end = self.times(row)
         return Item(
             item_id=self.ids[row],
             collection=self._collections[row][:MOST_TEXT],
             href=self.href(row),
             geometry=self.geometries([row])[0],
-            start=start,
-            end=end,
+            start=self.starts[row],
+            end=self.ends[row],
             cloud_cover=self.cloud_cover(row),
             properties=self.properties(row),
             assets=RowAssets(self._assets, row, self._hrefs[row] or self._place),
@@ -221,10 +221,6 @@ class ItemRows:
         href = self._hrefs[row]
         return public_href(href) if href else ""
 
-    def times(self, row: int) -> tuple[str | None, str | None]:
-        """`Item.start` and `Item.end`."""
-        return self._starts[row], self._ends[row]
-
     def cloud_cover(self, row: int) -> float | None:
         cloud = self._properties.values("eo:cloud_cover")
         return None if cloud is None else per_cent(cloud[row])
@@ -235,14 +231,9 @@ class ItemRows:
     def layout(self, row: int) -> bytes | None:
         return self._layouts[row]
 
-    def wkb(self, row: int) -> bytes:
-        """The footprint as it is stored."""
-        return bytes(self._wkb[row].as_py())
-
     def geometries(self, rows: Sequence[int] | None = None) -> NDArray[np.object_]:
         """Decode the footprints of some rows, or of all, (n,), without heights. None: it cannot be read."""
-        stored = self._wkb if rows is None else self._wkb.take(pa.array(rows, pa.int64()))
-        return footprints_of(stored.to_numpy(zero_copy_only=False))
+        return footprints_of(self.wkb if rows is None else self.wkb[rows])
 
     def hrefs(self, key: str, rows: Sequence[int]) -> list[str]:
         """Hrefs of one asset of some usual rows, all of which have it, as in `Asset.href`."""
