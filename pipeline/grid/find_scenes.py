@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
@@ -57,6 +58,11 @@ class Footprints(Mapping[str, BaseGeometry]):
 
     def __getitem__(self, scene_id: str) -> BaseGeometry:
         return shapely.force_2d(shapely.from_wkb(self.stored[scene_id]))
+
+    def of(self, scene_ids: Sequence[str]) -> list[BaseGeometry | None]:
+        """Look up many in one step. None: there is none."""
+        stored = np.array([self.stored.get(scene_id) for scene_id in scene_ids], dtype=object)
+        return list(shapely.force_2d(shapely.from_wkb(stored)))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.stored)

@@ -29,6 +29,7 @@ from pipeline.grid.find_scenes import (
 from pipeline.grid.halo_items import with_halo_items
 from pipeline.grid.kept_grid import KeptGrid
 from pipeline.grid.lattice import same_crs
+from pipeline.grid.paused_collector import paused_collector
 from pipeline.grid.scene_bounds import lonlat_boxes, scene_bounds_lonlat
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles, relevant_scenes
 from pipeline.run.config import RunConfig
@@ -181,6 +182,7 @@ def _asked_ground(config: RunConfig, aoi: Aoi | None) -> dict[str, Any]:
     }
 
 
+@paused_collector()
 def scene_rows(
     imagery: FoundImagery, taken: Sequence[Scene], only_in_halos: Sequence[str] = ()
 ) -> tuple[SceneRow, ...]:
@@ -191,16 +193,17 @@ def scene_rows(
     """
     found = imagery.found
     why = dict.fromkeys(only_in_halos, ONLY_IN_HALOS)
-    rows = [
-        _row(scene, found, order=order, reason=why.get(scene.scene_id, ""))
-        for order, scene in enumerate(taken)
-    ]
     names = {scene.scene_id for scene in taken} | found.halo_ids
     beside = {(scene.collection, scene.scene_id) for scene in taken if scene.scene_id in found.halo_ids}
+    others = [scene for scene in found.scenes if scene.scene_id not in names]
+    shapes = found.footprints.of([scene.scene_id for scene in (*taken, *others)])
+    rows = [
+        _row(scene, shapes[order], order=order, reason=why.get(scene.scene_id, ""))
+        for order, scene in enumerate(taken)
+    ]
     rows += [
-        _row(scene, found, reason=imagery.reasons.get(scene.scene_id, "shows nothing of the area's tiles"))
-        for scene in found.scenes
-        if scene.scene_id not in names
+        _row(scene, shape, reason=imagery.reasons.get(scene.scene_id, "shows nothing of the area's tiles"))
+        for scene, shape in zip(others, shapes[len(taken) :], strict=True)
     ]
     rows += [
         SceneRow(
@@ -233,7 +236,10 @@ def failure_notes(scenes: Sequence[Scene]) -> tuple[str, ...]:
     )
 
 
-def _row(scene: Scene, found: FoundScenes, *, order: int | None = None, reason: str = "") -> SceneRow:
+def _row(
+    scene: Scene, footprint: BaseGeometry | None, *, order: int | None = None, reason: str = ""
+) -> SceneRow:
+    """The row of a scene. `footprint`: its item's, where it is of one."""
     return SceneRow(
         scene_id=scene.scene_id,
         collection=scene.collection,
@@ -243,7 +249,7 @@ def _row(scene: Scene, found: FoundScenes, *, order: int | None = None, reason: 
         item_href=scene.item_href,
         order=order,
         reason=scene.failure or reason,
-        footprint=found.footprints.get(scene.scene_id) or _footprint(scene),
+        footprint=footprint or _footprint(scene),
     )
 
 

@@ -12,6 +12,7 @@ from unittest import mock
 
 import pytest
 import rustac
+import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from item_files import footprint_of, grey, item_document, projection_fields, write_items, write_pixels
@@ -22,7 +23,7 @@ from stac_items import stac_item
 from pipeline.errors import InputError
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.catalog.catalog_options import CatalogOptions
-from pipeline.grid.find_scenes import FoundScenes, find_scenes, settle_scenes
+from pipeline.grid.find_scenes import Footprints, FoundScenes, find_scenes, settle_scenes
 from pipeline.grid.mosaic_order import mosaic_order
 from pipeline.grid.source import SourceOptions, open_scenes
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
@@ -148,6 +149,17 @@ def test_sources_keep_their_order_and_are_sorted_on_demand(files: dict[str, Path
 def test_one_file_of_one_glob_counts_once(files: dict[str, Path], tmp_path: Path) -> None:
     found = search(files["west"], tmp_path / "*.tif", files["west"])
     assert [scene.scene_id for scene in found.scenes] == ["west", "east", "middle"]
+
+
+def test_footprints_are_looked_up_one_by_one_and_many_at_once() -> None:
+    flat = shapely.box(0, 0, 1, 2)
+    high = shapely.force_3d(shapely.box(3, 3, 4, 5), 250.0)
+    known = Footprints({"flat": flat.wkb, "high": shapely.to_wkb(high, output_dimension=3)})
+    assert known["high"].equals(shapely.box(3, 3, 4, 5))
+    assert not known["high"].has_z
+    found = known.of(["high", "unknown", "flat"])
+    assert found == [known["high"], None, flat]
+    assert known.of([]) == []
 
 
 def test_what_is_left_is_listed(files: dict[str, Path], tmp_path: Path) -> None:
