@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import shapely
-from pyproj import CRS, Transformer
+from pyproj import CRS, Geod, Transformer
 
 from pipeline.files.fingerprint import fingerprint
 from pipeline.grid.aoi import Aoi
@@ -134,11 +135,33 @@ def two_zones(
     ]
 
 
+@lru_cache(maxsize=8)
+def _to_lonlat(crs: str) -> Transformer:
+    return Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+
+
+def lonlat_from(shape: shapely.Geometry, crs: str) -> shapely.Geometry:
+    """Shapes of a CRS in metres, in degrees (pyproj and shapely alone)."""
+    move = _to_lonlat(crs)
+    return shapely.transform(
+        shapely.segmentize(shape, 5), lambda xy: np.column_stack(move.transform(xy[:, 0], xy[:, 1]))
+    )
+
+
+def geodesic_km2(shape: shapely.Geometry, crs: str) -> float:
+    """Area on WGS 84 of a shape of a CRS in metres."""
+    moved = shapely.orient_polygons(lonlat_from(shape, crs))
+    return float(Geod(ellps="WGS84").geometry_area_perimeter(moved)[0]) / 1e6
+
+
 def _write_ledger(run_dir: RunDir, lattice: TileLattice, failed: Sequence[tuple[int, int]]) -> None:
     rows = []
     places = [(r, c) for r in range(lattice.n_tile_rows) for c in range(lattice.n_tile_cols)]
-    for row, col in places:
+    tile_row, tile_col = (np.array(values) for values in zip(*places, strict=True))
+    cores = core_polygons(lattice, tile_row, tile_col)
+    for (row, col), core in zip(places, cores, strict=True):
         bad = (row, col) in failed
+        km2 = geodesic_km2(core, str(lattice.grid.crs_wkt))
         rows.append(
             {field.name: None for field in LEDGER}
             | {
@@ -149,13 +172,12 @@ def _write_ledger(run_dir: RunDir, lattice: TileLattice, failed: Sequence[tuple[
                 "query": "roofs",
                 "status": "failed" if bad else "found",
                 "reason": "malformed" if bad else "",
-                "km2": CORE_PX**2 / 1e6,
-                "searched_km2": 0.0 if bad else CORE_PX**2 / 1e6,
+                "km2": km2,
+                "searched_km2": 0.0 if bad else km2,
             }
         )
     table = pa.Table.from_pylist(rows, schema=LEDGER)
-    tile_row, tile_col = (np.array(values) for values in zip(*places, strict=True))
-    placed = with_geometry(table, core_polygons(lattice, tile_row, tile_col))
+    placed = with_geometry(table, cores)
     write_geo_parquet(run_dir.coverage, [placed], schema=LEDGER, grid=lattice.grid)
 
 

@@ -517,8 +517,7 @@ def test_a_hole_wider_than_the_seam_band_is_left_to_the_other_zone(run_job: RunJ
     )
     shown_km2 = geodesic_m2(shapely.union_all([*west, *east])) / 1e6
     (searched_km2,) = json.loads((out / "run.json").read_text())["searched"]["searched_km2"]
-    # of cores that the hole's edge cuts, the ledger knows shares alone: it tells a little too little
-    assert 0.994 < searched_km2 / shown_km2 < 1.001, "all that any scene shows"
+    assert searched_km2 == pytest.approx(shown_km2, rel=1e-6), "all that any scene shows"
 
 
 def _ground(frame: Frame, first_col: int, last_col: int) -> shapely.Geometry:

@@ -26,6 +26,8 @@ from pipeline.run.verify.object_checks import (
     names_of,
     row_batches,
 )
+from pipeline.run.zones.zone_ground import ZoneFiles
+from pipeline.run.zones.zone_ledger import owned_ledgers
 from pipeline.write.georeference import to_pixels
 from pipeline.write.ground_area import geodesic_area_m2
 from pipeline.write.instances import part_files
@@ -35,7 +37,6 @@ from pipeline.write.run_json import RunInfo, read_run_json
 from pipeline.write.zoned.zoned_json import ZonedInfo
 from pipeline.write.zoned.zoned_tables import (
     LONLAT_GRID,
-    OwnedLedger,
     write_zoned_coverage,
     write_zoned_plan,
 )
@@ -73,15 +74,15 @@ def check_zoned_tables(
 ) -> None:
     """Compare plan.parquet and coverage.parquet with what the zones' own give."""
     owned = {entry.name: shapely.from_wkb(bytes.fromhex(entry.owned_wkb)) for entry in info.zones}
-    ledgers = [
-        OwnedLedger(zone=name, run_dir=zone, owned=owned[name], crs_wkt=own.lattice.grid.crs_wkt or "")
+    files = [
+        ZoneFiles(name=name, run_dir=zone, lattice=own.lattice, owned=owned[name])
         for name, (zone, own) in zones.items()
     ]
     again = RunDir(scratch)
     try:
         write_zoned_plan(again.plan, [(name, zone) for name, (zone, _) in zones.items()])
-        write_zoned_coverage(again.coverage, ledgers, n_queries=len(info.queries))
-    except (OSError, pa.ArrowException) as error:
+        write_zoned_coverage(again.coverage, owned_ledgers(files, n_queries=len(info.queries)))
+    except (OSError, pa.ArrowException, KeyError) as error:
         found.add("ledger", "zones", f"their tables cannot be read: {str(error).splitlines()[0]}")
         return
     for check, wanted, path in (

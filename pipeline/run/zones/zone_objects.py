@@ -1,43 +1,30 @@
 """Objects of the zones in longitude and latitude: those near a seam apart from the rest.
 
-1. `seam_ground` is where more than one zone looked. `judged_ground` says, for one zone and query, which part
-   of it a model judged, by the ledger. `judged_twice` is what several zones have in common of that.
-2. `true_ground` corrects ownership by what was judged: ground whose owner has no answer, because its tiles
-   failed, it has no imagery there or clouds hide it, goes to a zone that has one.
-3. `split_rows` streams a zone's instances. Rows that lie on the zone's own ground, away from the seams, are
-   handed on batch by batch, moved and renamed; the few near a seam are kept for `zone_match`.
+`split_rows` streams a zone's instances. Rows that lie on the zone's own ground, away from the seams, are
+handed on batch by batch, moved and renamed; the few near a seam are kept for `zone_match`.
 
 Coordinates are rounded to `SNAP_DEG`, so that outlines which touch in a zone's pixels touch afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import rasterio.features
 import shapely
-import zarr
-from affine import Affine
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.files.store.stored_files import open_parquet, read_parquet, zarr_store
+from pipeline.files.store.stored_files import open_parquet, read_parquet
 from pipeline.geo.globe import polygonal, polygons_to_lonlat
-from pipeline.grid.pixel_size import pixel_side, unit_of
+from pipeline.grid.pixel_size import unit_of
 from pipeline.run.report_imagery import Imagery
-from pipeline.run.zones.zone_plan import SNAP_DEG, Zone, grown
-from pipeline.schema.tile_answers import TileStatus
+from pipeline.run.zones.zone_plan import SNAP_DEG, Zone
 from pipeline.write.coverage import Conservation
 from pipeline.write.ground_area import EDGE_M
 from pipeline.write.instances import part_files
-from pipeline.write.masks_zarr import MASK_FILL
-from pipeline.write.records.record_source import NOT_LOOKED_AT
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
 
@@ -71,105 +58,6 @@ class SeamRows:
     rows: pa.Table
     polygons: NDArray[np.object_]
     """(n,) in degrees, cut at 180, rounded."""
-
-
-def seam_ground(results: Sequence[ZoneResult]) -> BaseGeometry:
-    """Unite the ground where more than one zone looked, with the tiles around it."""
-    shared = [
-        shapely.intersection(one.zone.area.geometry, other.zone.area.geometry)
-        for one, other in combinations(results, 2)
-    ]
-    near = polygonal(shapely.union_all([polygonal(part) for part in shared], grid_size=SNAP_DEG))
-    if near.is_empty:
-        return near
-    return polygonal(
-        shapely.union_all(
-            [grown(near, each.zone.crs_wkt, metres=1.5 * _core_m(each)) for each in results],
-            grid_size=SNAP_DEG,
-        )
-    )
-
-
-def _core_m(result: ZoneResult) -> float:
-    """Side of a tile's core in metres, as the zone's CRS has them."""
-    lattice = result.info.lattice
-    _, metres = unit_of(result.zone.crs_wkt)
-    return lattice.core_px * pixel_side(lattice.grid.transform) * (metres or 1.0)
-
-
-def judged_ground(result: ZoneResult, query_index: int, near: BaseGeometry) -> BaseGeometry:
-    """Unite the ground near the seams that was judged for the query, in degrees.
-
-    It is made of the cores that have an answer. Of a core that is imagery only in part, the pixels count that
-    were judged: what lacks imagery there, or lies under clouds, may have been judged by another zone.
-    """
-    shapely.prepare(near)
-    cores: list[NDArray[np.object_]] = []
-    columns = ["query_index", "status", "reason", "tile_row", "tile_col", "valid_share", "geometry"]
-    with open_parquet(result.run_dir.coverage) as ledger:
-        for batch in ledger.iter_batches(batch_size=BATCH_ROWS, columns=columns):
-            table = pa.Table.from_batches([batch]).filter(
-                (pc.field("query_index") == query_index)
-                & (pc.field("status") != TileStatus.FAILED.value)
-                & ~pc.field("reason").isin([reason.value for reason in NOT_LOOKED_AT])
-            )
-            shapes = shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
-            moved = rounded_lonlat(shapes, result.zone.crs_wkt)
-            here = shapely.intersects(near, moved)
-            whole = table["valid_share"].fill_null(1.0).to_numpy() >= 1.0
-            cores.append(moved[here & whole])
-            tiles = table.select(["tile_row", "tile_col"]).filter(pa.array(here & ~whole)).to_pylist()
-            cores += [_judged_pixels(result, query_index, **tile) for tile in tiles]
-    united = shapely.union_all(np.concatenate([np.zeros(0, dtype=object), *cores]), grid_size=SNAP_DEG)
-    return polygonal(shapely.intersection(united, result.zone.cover, grid_size=SNAP_DEG))
-
-
-def _judged_pixels(
-    result: ZoneResult, query_index: int, *, tile_row: int, tile_col: int
-) -> NDArray[np.object_]:
-    """Outlines of the pixels of a core that the mask raster has as judged, in degrees."""
-    lattice = result.info.lattice
-    core = lattice.tile(tile_row, tile_col).core
-    mask: Any = zarr.open_group(zarr_store(result.run_dir.masks, read_only=True), mode="r")["mask"]
-    judged = np.asarray(mask[query_index, core.row0 : core.row1, core.col0 : core.col1]) != MASK_FILL
-    place = Affine(*lattice.grid.transform) @ Affine.translation(core.col0, core.row0)
-    found = rasterio.features.shapes(judged.astype(np.uint8), mask=judged, transform=place)
-    outlines = [shapely.geometry.shape(outline) for outline, _ in found]
-    return rounded_lonlat(np.array(outlines, dtype=object), result.zone.crs_wkt)
-
-
-def judged_twice(judged: Sequence[Sequence[BaseGeometry]]) -> BaseGeometry:
-    """Unite the ground that more than one zone judged for any query. `judged`: per query and zone."""
-    shared = [
-        polygonal(shapely.intersection(one, other, grid_size=SNAP_DEG))
-        for zones in judged
-        for one, other in combinations(zones, 2)
-    ]
-    return polygonal(shapely.union_all(shared, grid_size=SNAP_DEG))
-
-
-def true_ground(owned: Sequence[BaseGeometry], judged: Sequence[BaseGeometry]) -> list[BaseGeometry]:
-    """Correct ownership by what was judged: the ground (n,) of each zone, none of it twice.
-
-    `owned` and `judged` (n,) in degrees. What an owner judged stays its own. What it did not, and another
-    zone did, goes to the first such zone.
-    """
-    kept = [
-        polygonal(shapely.intersection(own, seen, grid_size=SNAP_DEG))
-        for own, seen in zip(owned, judged, strict=True)
-    ]
-    taken = shapely.union_all(kept, grid_size=SNAP_DEG)
-    given = []
-    for seen in judged:
-        more = polygonal(shapely.difference(seen, taken, grid_size=SNAP_DEG))
-        given.append(more)
-        taken = shapely.union_all([taken, more], grid_size=SNAP_DEG)
-    ground = []
-    for zone, own in enumerate(owned):
-        lost = shapely.union_all([part for other, part in enumerate(given) if other != zone])
-        rest = shapely.difference(own, lost, grid_size=SNAP_DEG)
-        ground.append(polygonal(shapely.union_all([polygonal(rest), given[zone]], grid_size=SNAP_DEG)))
-    return ground
 
 
 def split_rows(

@@ -1,6 +1,7 @@
 """Instances, ledger and plan of all zones, from what each zone has published.
 
-1. The ledger and the plan of all zones are written, and areas are counted for the owner of the ground.
+1. The ledger and the plan of all zones are written. Ground counts for the zone that has the say there
+   (`zone_ledger`).
 2. Every zone's instances are streamed. Those on ground that only their own zone judged become rows at once;
    the few near a seam stay in memory.
 3. Query by query, `zone_match` says which of them are one, `zone_shapes` draws them, `zone_rows` makes their
@@ -30,16 +31,16 @@ from pipeline.run.merge.finished_rows import centre_bounds
 from pipeline.run.merge.merge_job import MergeJob, run_here
 from pipeline.run.merge.publish import order_rows, with_tables
 from pipeline.run.merge.tally import Bounds, join_bounds
-from pipeline.run.zones.zone_match import ZoneObjects, match_zones
-from pipeline.run.zones.zone_objects import (
-    SeamRows,
-    ZoneResult,
+from pipeline.run.zones.zone_ground import (
+    files_of,
     judged_ground,
     judged_twice,
     seam_ground,
-    split_rows,
     true_ground,
 )
+from pipeline.run.zones.zone_ledger import owned_ledgers
+from pipeline.run.zones.zone_match import ZoneObjects, match_zones
+from pipeline.run.zones.zone_objects import SeamRows, ZoneResult, split_rows
 from pipeline.run.zones.zone_plan import SNAP_DEG
 from pipeline.run.zones.zone_rows import merged_rows, renamed
 from pipeline.run.zones.zone_shapes import drawn
@@ -56,7 +57,6 @@ from pipeline.write.shown_snapshots import free_name
 from pipeline.write.zoned.zoned_json import ZonedInfo
 from pipeline.write.zoned.zoned_tables import (
     LONLAT_GRID,
-    OwnedLedger,
     write_zoned_coverage,
     write_zoned_plan,
 )
@@ -83,12 +83,6 @@ def publish_zones(
     root: RunDir, results: Sequence[ZoneResult], *, min_area_m2: float, info: ZonedInfo
 ) -> PublishedZones:
     """Write plan.parquet, coverage.parquet and instances/ of all zones into `root`."""
-    ledgers = [
-        OwnedLedger(
-            zone=each.zone.name, run_dir=each.run_dir, owned=each.zone.owned, crs_wkt=each.zone.crs_wkt
-        )
-        for each in results
-    ]
     content = {
         "fingerprint": info.fingerprint,
         "zones": [each.run_dir.results.name for each in results],
@@ -97,7 +91,8 @@ def publish_zones(
     job = replace(_job(root, results, info), snapshot=snapshot_name(content))
     job = replace(job, snapshot=free_name(job.run_dir))
     write_zoned_plan(root.plan, [(each.zone.name, each.run_dir) for each in results])
-    km2 = write_zoned_coverage(job.run_dir.coverage, ledgers, n_queries=len(info.queries))
+    ledgers = owned_ledgers([files_of(each) for each in results], n_queries=len(info.queries))
+    km2 = write_zoned_coverage(job.run_dir.coverage, ledgers)
     with with_tables(job) as job:
         writer = _RowWriter(job, results, min_area_m2)
         seam = seam_ground(results)

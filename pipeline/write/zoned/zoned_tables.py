@@ -2,8 +2,8 @@
 
 1. The rows of every zone are streamed from its own file, with the zone's name in a column `zone`.
 2. Outlines are moved to OGC:CRS84 and cut at 180. The bbox column follows them.
-3. In the ledger `searched_km2` counts only the share of a core that the zone owns. So every place counts
-   once, and sums over the whole file are true.
+3. In the ledger `searched_km2` counts only what the zone judged on ground where it has the say
+   (`CoreShares`). So every place counts once, and sums over the whole file are true.
 4. A scene is there once, with the zone that looks at it, or with the reason why none does.
 """
 
@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
-from shapely.geometry.base import BaseGeometry
 
 from pipeline.files.store.store_path import Place
 from pipeline.files.store.stored_files import open_parquet
@@ -53,15 +52,38 @@ _EDGE_STEPS = 8
 """Pieces into which an edge of a tile is cut, so that it can bend."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CoreShares:
+    """Which shares of some cores of a zone count for it; arrays (n,). All others count whole."""
+
+    tile_row: NDArray[np.int64]
+    tile_col: NDArray[np.int64]
+    share: NDArray[np.float64]
+    """0..1."""
+
+    def of(self, tile_row: NDArray[np.int64], tile_col: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Look up the shares (m,) of cores (m,)."""
+        order = np.argsort(known := _core_keys(self.tile_row, self.tile_col))
+        keys = _core_keys(tile_row, tile_col)
+        share = np.ones(len(keys))
+        if len(known):
+            place = order[np.searchsorted(known, keys, sorter=order).clip(max=len(known) - 1)]
+            found = known[place] == keys
+            share[found] = self.share[place[found]]
+        return share
+
+
 @dataclass(frozen=True, kw_only=True)
 class OwnedLedger:
-    """The ledger of one zone, and the ground that counts."""
+    """The ledger of one zone, and what of it counts."""
 
     zone: str
     run_dir: RunDir
-    owned: BaseGeometry
-    """In OGC:CRS84."""
     crs_wkt: str
+    planned: CoreShares
+    """Of the cores that touch AOI and imagery."""
+    searched: tuple[CoreShares, ...]
+    """Of what was judged in cores, per query."""
 
 
 def write_zoned_plan(path: Place, zones: Sequence[tuple[str, RunDir]]) -> int:
@@ -96,35 +118,54 @@ class OwnedKm2:
     """Of these, what was judged, per query."""
 
 
-def write_zoned_coverage(path: Place, zones: Sequence[OwnedLedger], *, n_queries: int) -> OwnedKm2:
-    """Write the ledger of all zones; returns the ground that they own of it.
+def write_zoned_coverage(path: Place, zones: Sequence[OwnedLedger]) -> OwnedKm2:
+    """Write the ledger of all zones; returns the ground that counts of it.
 
-    The area of a core is that of its zone's ledger. What is owned of it is told by its outline.
+    Areas are those of the zones' ledgers, of which the shares count.
     """
     files = [zone.run_dir.coverage for zone in zones]
     schema = zoned_schema(files)
     planned = 0.0
-    searched = np.zeros(n_queries)
+    searched = np.zeros(len(zones[0].searched))
 
     def tables() -> Iterator[pa.Table]:
         nonlocal planned, searched
         for zone, file in zip(zones, files, strict=True):
-            shapely.prepare(zone.owned)
             for table in _batches(file):
-                lonlat = lonlat_of(table, zone.crs_wkt)
-                share = _owned_share(lonlat, zone.owned)
-                km2 = table["searched_km2"].to_numpy() * share
-                query = table["query_index"].to_numpy()
-                inside = pc.not_equal(table["reason"], Reason.OUTSIDE_AOI.value).to_numpy()
-                planned += float((table["km2"].to_numpy() * share)[inside & (query == 0)].sum())
-                searched += np.bincount(query, weights=km2, minlength=n_queries)[:n_queries]
+                planned += _planned_km2(table, zone)
+                km2 = _searched_km2(table, zone)
+                searched += np.bincount(table["query_index"].to_numpy(), weights=km2, minlength=len(searched))
                 at = schema.get_field_index("searched_km2")
                 named = _named(table, zone.zone, schema)
                 named = named.set_column(at, schema.field(at), pa.array(km2, from_pandas=True))
-                yield _placed(named, lonlat)
+                yield _placed(named, lonlat_of(table, zone.crs_wkt))
 
     write_geo_parquet(path, tables(), schema=schema, grid=LONLAT_GRID)
     return OwnedKm2(planned=planned, searched=tuple(searched.tolist()))
+
+
+def _planned_km2(table: pa.Table, zone: OwnedLedger) -> float:
+    """Sum the ground of planned cores that counts; a core has a row per query, and counts once."""
+    first = pc.equal(table["query_index"], 0)
+    cores = table.filter(pc.and_(first, pc.not_equal(table["reason"], Reason.OUTSIDE_AOI.value)))
+    share = zone.planned.of(cores["tile_row"].to_numpy(), cores["tile_col"].to_numpy())
+    return float((cores["km2"].to_numpy() * share).sum())
+
+
+def _searched_km2(table: pa.Table, zone: OwnedLedger) -> NDArray[np.float64]:
+    """(n,) judged ground of rows that counts, in km2."""
+    query = table["query_index"].to_numpy()
+    tile_row, tile_col = (table[name].to_numpy() for name in ("tile_row", "tile_col"))
+    km2 = table["searched_km2"].to_numpy().copy()
+    for number, shares in enumerate(zone.searched):
+        rows = np.flatnonzero(query == number)
+        km2[rows] *= shares.of(tile_row[rows], tile_col[rows])
+    return np.asarray(km2, dtype=np.float64)
+
+
+def _core_keys(tile_row: NDArray[np.int64], tile_col: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) one number per core."""
+    return (tile_row.astype(np.int64) << 32) | tile_col.astype(np.int64)
 
 
 def zoned_schema(files: Sequence[Place]) -> pa.Schema:
@@ -147,17 +188,6 @@ def lonlat_of(table: pa.Table, crs_wkt: str) -> Geometries:
     bounds = shapely.bounds(shapes).reshape(-1, 4)
     sides = np.maximum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1])
     return polygons_to_lonlat(shapely.segmentize(shapes, sides / _EDGE_STEPS), crs_wkt)
-
-
-def _owned_share(cores: Geometries, owned: BaseGeometry) -> NDArray[np.float64]:
-    """(n,) share of each core's outline that is owned, 0..1; in degrees, which is fine for one core."""
-    whole = shapely.area(cores)
-    share = np.zeros(len(cores))
-    inside = shapely.covers(owned, cores)
-    share[inside] = 1.0
-    crossing = np.flatnonzero(shapely.intersects(owned, cores) & ~inside)
-    share[crossing] = shapely.area(shapely.intersection(cores[crossing], owned)) / whole[crossing]
-    return share
 
 
 def _batches(file: Place) -> Iterator[pa.Table]:

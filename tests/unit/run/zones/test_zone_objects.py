@@ -1,4 +1,4 @@
-"""Which rows of a zone lie near a seam, and whose ground is whose once it was looked at."""
+"""Which rows of a zone lie near a seam."""
 
 from __future__ import annotations
 
@@ -11,12 +11,8 @@ from zone_results import Seen, ground_of, two_zones
 
 from pipeline.run.zones.zone_objects import (
     instance_batches,
-    judged_ground,
-    judged_twice,
     rounded_lonlat,
-    seam_ground,
     split_rows,
-    true_ground,
 )
 
 WEST = [
@@ -51,44 +47,6 @@ def test_a_zone_without_objects_has_none_near(tmp_path: Path) -> None:
     results = two_zones(tmp_path, [], [])
     near = split_rows(results[0], results[1].zone.owned, far=lambda *_: pytest.fail("a row was made up"))
     assert near.rows.num_rows == len(near.polygons) == 0
-
-
-def test_judged_ground_is_what_tiles_answered(tmp_path: Path) -> None:
-    """The western zone's tile in the upper right corner failed; the scene ends 40 m beyond the seam."""
-    results = two_zones(tmp_path, [], [], failed=[(0, 3)])
-    everywhere = shapely.box(-1, 44, 1, 46)
-    all_of_it = judged_ground(results[1], 0, everywhere)
-    assert all_of_it.area == pytest.approx(results[1].zone.cover.area, rel=1e-6)
-    part = judged_ground(results[0], 0, everywhere)
-    assert part.area == pytest.approx(results[0].zone.cover.area * 15 / 16, rel=1e-3)
-    assert not shapely.intersects(part, ground_of(0, 60, 20, 90))
-
-
-def test_the_seam_is_where_both_looked_and_the_tiles_around(tmp_path: Path) -> None:
-    results = two_zones(tmp_path, [], [])
-    seam = seam_ground(results)
-    assert shapely.covers(seam, ground_of(-40, -80, 35, 80))
-    assert not shapely.intersects(seam, ground_of(-159, -50, -130, 50))
-
-
-def test_what_two_zones_judged_for_any_query_is_looked_at_twice() -> None:
-    one = [shapely.box(0, 0, 2, 1), shapely.box(1, 0, 3, 1), shapely.box(9, 9, 10, 10)]
-    other = [shapely.box(0, 0, 1, 1), shapely.box(2, 0, 3, 1), shapely.box(2.5, 0, 4, 1)]
-    assert judged_twice([one, other]).equals(
-        shapely.MultiPolygon([shapely.box(1, 0, 2, 1), shapely.box(2.5, 0, 3, 1)])
-    )
-    assert judged_twice([[]]).is_empty
-
-
-def test_ground_whose_owner_has_no_answer_goes_to_a_zone_that_has() -> None:
-    owned = [shapely.box(-1, 0, 0, 1), shapely.box(0, 0, 1, 1)]
-    judged = [shapely.box(-1, 0, 0.25, 0.5), shapely.box(-0.25, 0, 1, 1)]
-    west, east = true_ground(owned, judged)
-    assert shapely.intersection(west, east).area == 0
-    assert west.area + east.area == pytest.approx(2)
-    assert shapely.covers(east, shapely.box(-0.25, 0.5, 0, 1))
-    assert shapely.covers(west, shapely.box(-0.25, 0, 0, 0.5))
-    assert shapely.covers(west, shapely.box(-1, 0.5, -0.25, 1))  # nobody looked there: it stays as it was
 
 
 def test_outlines_that_touch_still_do() -> None:

@@ -15,6 +15,7 @@ from pipeline.write.ground_area import geodesic_area_m2
 from pipeline.write.scene_table import SceneRow
 from pipeline.write.zoned.zoned_tables import (
     LONLAT_GRID,
+    CoreShares,
     OwnedLedger,
     write_zoned_coverage,
     write_zoned_plan,
@@ -57,23 +58,32 @@ def test_scenes_name_the_zone_that_looks_at_them(tmp_path: Path) -> None:
     assert write_zoned_scenes(path, []) == 0
 
 
-def test_ground_that_two_zones_saw_counts_for_its_owner(tmp_path: Path) -> None:
-    """The zones overlap by 80 m of 200; each owns its own side."""
+def test_shares_of_cores_are_what_counts(tmp_path: Path) -> None:
+    """Of the western zone half a core counts, of the plan nothing of another; all else counts whole."""
     results = two_zones(tmp_path, [], [])
+    none = np.zeros(0, dtype=np.int64)
+    half = CoreShares(tile_row=np.array([3, 1]), tile_col=np.array([0, 2]), share=np.array([1.0, 0.5]))
+    gone = CoreShares(tile_row=np.array([0]), tile_col=np.array([3]), share=np.array([0.0]))
+    whole = CoreShares(tile_row=none, tile_col=none, share=np.zeros(0))
     ledgers = [
         OwnedLedger(
-            zone=each.zone.name, run_dir=each.run_dir, owned=each.zone.owned, crs_wkt=each.zone.crs_wkt
+            zone=each.zone.name,
+            run_dir=each.run_dir,
+            crs_wkt=each.zone.crs_wkt,
+            planned=planned,
+            searched=(searched,),
         )
-        for each in results
+        for each, planned, searched in zip(results, (gone, whole), (half, whole), strict=True)
     ]
-    km2 = write_zoned_coverage(tmp_path / "coverage.parquet", ledgers, n_queries=1)
+    km2 = write_zoned_coverage(tmp_path / "coverage.parquet", ledgers)
     ledger = gpd.read_parquet(tmp_path / "coverage.parquet")
     assert km2.searched == (pytest.approx(ledger["searched_km2"].sum()),)
-    assert km2.planned == pytest.approx(km2.searched[0])
-    owned = sum(abs(Geod(ellps="WGS84").geometry_area_perimeter(each.zone.owned)[0]) for each in results)
-    assert km2.planned * 1e6 == pytest.approx(owned, rel=2e-3)  # the test's cores have 2500 m2 of the map
-    assert ledger["km2"].sum() == pytest.approx(0.08)  # cores stay what they are
-    assert ((ledger["searched_km2"] > 0) & (ledger["searched_km2"] < ledger["km2"] * 0.99)).sum() >= 4
+    west = ledger["zone"] == results[0].zone.name
+    cut = west & (ledger["tile_row"] == 1) & (ledger["tile_col"] == 2)
+    missing = west & (ledger["tile_row"] == 0) & (ledger["tile_col"] == 3)
+    assert ledger["searched_km2"][cut].item() == pytest.approx(ledger["km2"][cut].item() / 2)
+    assert ledger["searched_km2"][~cut].tolist() == pytest.approx(ledger["km2"][~cut].tolist())
+    assert km2.planned == pytest.approx(ledger["km2"][~missing].sum())
 
 
 def test_the_globe_as_a_grid_measures_as_pyproj_does() -> None:
