@@ -27,6 +27,7 @@ from pipeline.grid.catalog.found_items import CatalogSearch, FoundItems, LeftIte
 from pipeline.grid.catalog.header_check import ItemScene, Opened
 from pipeline.grid.catalog.item_scene import ItemScenes, scenes_of, settled
 from pipeline.grid.catalog.item_sieve import ItemRank, ranks_of, sort_fields_of
+from pipeline.grid.catalog.kept_documents import KeptDocuments
 from pipeline.grid.catalog.scene_choice import ItemOptions
 from pipeline.grid.lattice import same_crs
 from pipeline.grid.mask_files import require_mask_used
@@ -47,6 +48,8 @@ class SourceScenes:
     """How its items became scenes."""
     ranks: tuple[ItemRank, ...] = ()
     """Per scene, what the place of its item depends on."""
+    kept: KeptDocuments | None = field(default=None, repr=False, compare=False)
+    """What the search has read of the catalogue. None: nobody asks again."""
 
 
 class Footprints(Mapping[str, BaseGeometry]):
@@ -123,7 +126,8 @@ def find_scenes(
             scenes += rasters[source]
             continue
         search = _search(source, catalogs)
-        found = find_items(search, aoi)
+        kept = KeptDocuments() if aoi is not None else None
+        found = find_items(search, aoi, kept=kept)
         options = ItemOptions(
             assets=catalogs.assets,
             bands=sources.bands,
@@ -135,9 +139,8 @@ def find_scenes(
         items = scenes_of(found, options, on_opened=on_opened)
         searched.append((found, items, len(scenes)))
         ranks = tuple(ranks_of(items.items, sort_fields_of(search))) if aoi is not None else ()
-        of_source.append(
-            (len(scenes), SourceScenes(scene_ids=(), search=search, options=options, ranks=ranks))
-        )
+        asked = SourceScenes(scene_ids=(), search=search, options=options, ranks=ranks, kept=kept)
+        of_source.append((len(scenes), asked))
         scenes += [item.scene for item in items.scenes]
     return _put_together(scenes, searched, of_source, aoi, order or MosaicOrder())
 

@@ -4,6 +4,7 @@
    every catalogue for the ground that tiles see beyond the area.
 2. Items that meet the area are not asked for again. So the first search stands as it is: what --max-items
    counts, what the notes say, which items were left and why. The second search may take as many items again.
+   A static catalogue is not walked anew: its documents were kept (kept_documents.py).
 3. What it finds comes into the order that one search of all the ground would have. `FoundScenes.halo_ids`
    names it, and the plan keeps what it needs (halo_scenes.py).
 """
@@ -105,7 +106,7 @@ def _items(
     assert source.search is not None
     assert source.options is not None
     area = Aoi(geometry=beyond, source=f"around {aoi.source}")
-    found = find_items(source.search, area, beyond=aoi.geometry)
+    found = find_items(source.search, area, beyond=aoi.geometry, kept=source.kept)
     if not found.items:
         return None
     try:

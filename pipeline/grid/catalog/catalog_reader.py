@@ -12,20 +12,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import InputError, SourceError
+from pipeline.errors import InputError, SourceError, TerraqueryError
 from pipeline.files.hrefs import encoded_url, public_href
 from pipeline.files.raster_access import raster_environment
 from pipeline.files.remote_error import RemoteError
 from pipeline.files.remote_object import RemoteObject
 from pipeline.grid.catalog.catalog_web import MOST_BYTES, CatalogWeb
 from pipeline.grid.catalog.found_items import CatalogSearch
+from pipeline.grid.catalog.kept_documents import KeptDocuments
 
 
 class CatalogReader:
     """Reads documents of the catalogue at `place`, a path or URL, and of its links. Threads may share it."""
 
-    def __init__(self, place: str, search: CatalogSearch) -> None:
-        """Raises InputError when `place` cannot be meant."""
+    def __init__(self, place: str, search: CatalogSearch, kept: KeptDocuments | None = None) -> None:
+        """`kept`: what earlier searches have read, and later ones will not ask for. Raises InputError when
+        `place` cannot be meant.
+        """
+        self._kept = kept
         self.place = checked_place(place)
         self._web = CatalogWeb(self.place if is_http(self.place) else "", search.allow_hosts)
         roots = search.allow_roots
@@ -56,21 +60,37 @@ class CatalogReader:
     def start(self) -> Any:
         """Read the document that the user named. Raises InputError and SourceError."""
         if "://" in self.place:
-            return self.follow(self.place)
+            return self.follow_once(self.place)
         return _parsed(_local_bytes(Path(self.place), MOST_BYTES), self.place, InputError)
 
     def follow(
         self, place: str, body: Mapping[str, Any] | None = None, *, most_bytes: int = MOST_BYTES
     ) -> Any:
         """Read what a link of the catalogue leads to; with a body by POST. Raises InputError, SourceError."""
+        return _parsed(self._content(place, body, most_bytes), public_href(place), SourceError)
+
+    def follow_once(self, place: str, *, most_bytes: int = MOST_BYTES) -> Any:
+        """Read a document that stays the same for all searches of a plan: another one may have kept it.
+        Raises as `follow`.
+        """
+        if self._kept is None or "://" not in place:
+            return self.follow(place, most_bytes=most_bytes)
+        content = self._kept.content(place)
+        if content is None:
+            try:
+                content = self._content(place, None, most_bytes)
+            except TerraqueryError as error:
+                self._kept.fail(place, error)
+                raise
+            self._kept.keep(place, content)
+        return _parsed(content, public_href(place), SourceError)
+
+    def _content(self, place: str, body: Mapping[str, Any] | None, most_bytes: int) -> bytes:
+        """Read the bytes of a document, wherever it lies."""
         if is_http(place):
-            return _parsed(
-                self._web.ask(encoded_url(place), body, most_bytes=most_bytes),
-                public_href(place),
-                SourceError,
-            )
+            return self._web.ask(encoded_url(place), body, most_bytes=most_bytes)
         if place.lower().startswith("s3://"):
-            return _parsed(self._object_bytes(place, most_bytes), place, SourceError)
+            return self._object_bytes(place, most_bytes)
         if "://" in place or not self._roots or "://" in self.place:
             raise SourceError(f"A link of the catalogue leads somewhere else: {public_href(place)[:200]}")
         path = Path(place).resolve()
@@ -79,7 +99,7 @@ class CatalogReader:
                 f"A link of the catalogue leads out of its folder: {place[:200]}. To fix: if you trust it, "
                 f"give --allow-root {path.parent}"
             )
-        return _parsed(_local_bytes(path, most_bytes), place, SourceError)
+        return _local_bytes(path, most_bytes)
 
     def _object_bytes(self, href: str, most_bytes: int) -> bytes:
         bucket = urllib.parse.urlsplit(href).netloc

@@ -22,6 +22,7 @@ from pipeline.grid.catalog.found_items import CatalogSearch, FoundItems, LeftIte
 from pipeline.grid.catalog.item_document import resolved
 from pipeline.grid.catalog.item_lists import add_items, is_items
 from pipeline.grid.catalog.item_sieve import ItemSieve
+from pipeline.grid.catalog.kept_documents import KeptDocuments
 from pipeline.grid.catalog.parquet_items import add_parquet_items
 from pipeline.grid.catalog.static_catalog import is_static, walk_catalog
 
@@ -41,11 +42,18 @@ def _suffix(place: str) -> str:
     return PurePosixPath(path).suffix.lower()
 
 
-def find_items(search: CatalogSearch, aoi: Aoi | None, *, beyond: BaseGeometry | None = None) -> FoundItems:
+def find_items(
+    search: CatalogSearch,
+    aoi: Aoi | None,
+    *,
+    beyond: BaseGeometry | None = None,
+    kept: KeptDocuments | None = None,
+) -> FoundItems:
     """Find the items that a search wants.
 
     `beyond`: ground in degrees whose items an earlier search has found; they are not wanted, and that there
-    are no others is no error.
+    are no others is no error. `kept`: documents that an earlier search has read, and that are not asked for
+    again.
 
     Raises:
         InputError: the search or its source is wrong, or nothing fits.
@@ -53,7 +61,7 @@ def find_items(search: CatalogSearch, aoi: Aoi | None, *, beyond: BaseGeometry |
     """
     place, collections = _split(search.source)
     sieve = ItemSieve(search, aoi, collections=collections, beyond=beyond)
-    reader = CatalogReader(place, search)
+    reader = CatalogReader(place, search, kept)
     if _suffix(place).endswith("parquet"):
         add_parquet_items(reader.place, sieve)
         asked: dict[str, Any] = {}

@@ -3,7 +3,8 @@
 1. `walk_catalog` opens catalogues and collections level by level, and the items of each side by side.
    A collection whose extent lies outside of the AOI or the dates is not opened.
 2. A document that was opened before is not opened again, so that links in a circle end.
-3. An item that cannot be read is left with a reason. A catalogue or collection that cannot be read ends the
+3. What one search has read the next one of the same plan does not ask for (kept_documents.py).
+4. An item that cannot be read is left with a reason. A catalogue or collection that cannot be read ends the
    search: nobody knows what it holds.
 
 pystac would read the same files, but it resolves links without a limit on hosts, sizes or their number.
@@ -76,7 +77,7 @@ class _Walker:
 
     def visit_all(self, places: list[str]) -> list[str]:
         """Read some catalogues side by side and visit them in order; returns the places of their children."""
-        documents = self._pool.map(self._reader.follow, places)
+        documents = self._pool.map(self._reader.follow_once, places)
         return [
             child
             for document, place in zip(documents, places, strict=True)
@@ -98,7 +99,7 @@ class _Walker:
 
     def _item(self, place: str) -> Any:
         try:
-            return self._reader.follow(place, most_bytes=MOST_ITEM_BYTES)
+            return self._reader.follow_once(place, most_bytes=MOST_ITEM_BYTES)
         except TerraqueryError as error:
             return error
 

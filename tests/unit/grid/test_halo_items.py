@@ -13,6 +13,7 @@ import rustac
 import shapely
 from item_files import LEFT, TOP, grey, item_document, projection_fields, write_items, write_pixels
 from numpy.typing import NDArray
+from odd_stac_server import odd_server
 
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.catalog.api_search import MOST_VERTICES
@@ -180,6 +181,50 @@ def test_several_sources_keep_their_order(items: list[dict[str, Any]], tmp_path:
 
 def replace_id(item: dict[str, Any], name: str) -> dict[str, Any]:
     return {**item, "id": name, "collection": "another"}
+
+
+def test_a_static_catalogue_is_walked_once(items: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Two looks around the area, as two zones take them. `corner` is not opened at first: its extent lies
+    beside the area. One link is dead.
+    """
+    own = {item["id"]: item for item in items}
+    box = list(shapely.union_all([shapely.geometry.shape(own[name]["geometry"]) for name in CORNER]).bounds)
+    tree = {
+        "/catalog.json": {
+            "type": "Catalog",
+            "id": "top",
+            "links": [{"rel": "child", "href": f"./{name}/collection.json"} for name in ("area", "corner")],
+        },
+        "/area/collection.json": collection("area", ["low", "left", "mid", "gone"]),
+        "/corner/collection.json": collection("corner", CORNER)
+        | {"extent": {"spatial": {"bbox": [box]}, "temporal": {"interval": [[None, None]]}}},
+        **{
+            f"/{'corner' if name in CORNER else 'area'}/{name}.json": {**item, "collection": None}
+            for name, item in own.items()
+        },
+    }
+    with odd_server(files=tree) as server:
+        options = CatalogOptions(allow_roots=(str(tmp_path),))
+        found = find_scenes(SourceOptions(hrefs=(f"{server.url}/catalog.json",)), options, AREA)
+        assert {scene.scene_id for scene in found.scenes} == {"low", "left"}
+        first = [path for _, path, _ in server.requests]
+        for again in (asked_again(found), asked_again(found)):
+            assert again.halo_ids >= {"mid", "near"}
+        assert sorted(path for _, path, _ in server.requests) == sorted([*tree, "/area/gone.json"])
+        assert set(first) == {path for path in [*tree, "/area/gone.json"] if path[:9] not in BESIDE}
+
+
+CORNER = ["near", "far"]
+BESIDE = ("/corner/n", "/corner/f")
+"""How paths of items begin that the first search has no reason to open."""
+
+
+def collection(name: str, items: list[str]) -> dict[str, Any]:
+    return {
+        "type": "Collection",
+        "id": name,
+        "links": [{"rel": "item", "href": f"./{item}.json"} for item in items],
+    }
 
 
 def test_whole_scenes_and_rasters_are_not_asked_for_again(
