@@ -11,7 +11,13 @@ from pipeline.run.shortage import full_disk
 from pipeline.write.run_dir import RunDir
 from pipeline.write.zoned.zoned_json import read_any_run
 
-_OF_REPORTS = ("report.html", "the pictures of report.html", "pictures of the imagery", "the overview")
+_OF_REPORTS = (
+    "report.html",
+    "the report of zone",
+    "the pictures of report.html",
+    "pictures of the imagery",
+    "the overview",
+)
 """What a note of a report begins with."""
 
 

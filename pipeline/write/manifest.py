@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from pipeline.errors import IncompleteRunError, InputError
 from pipeline.files.fail_point import reach
+from pipeline.files.store.store_path import StorePath
 from pipeline.files.store.stored_files import measured
 from pipeline.files.store.zarr_adapter import Written
 from pipeline.write.instances import part_files
@@ -35,15 +36,18 @@ class Manifest:
     """Path in the snapshot -> (bytes, SHA-256)."""
 
 
-def write_manifest(run_dir: RunDir, fingerprint: str, shards: Iterable[Written]) -> Manifest:
+def write_manifest(
+    run_dir: RunDir, fingerprint: str, shards: Iterable[Written], *, pages: Iterable[StorePath] = ()
+) -> Manifest:
     """Write the manifest of `run_dir.results`, when everything else is there; the same one is not written
     again.
 
-    `shards`: what was written of masks.zarr, by keys in it. All other files are measured here. Raises
-    IncompleteRunError when tables are gone: this process slept, and another driver removed them.
+    `shards`: what was written of masks.zarr, by keys in it. All other files are measured here; `pages` are
+    those beside the report. Raises IncompleteRunError when tables are gone: this process slept, and another
+    driver removed them.
     """
     files = {f"{run_dir.masks.name}/{shard.key}": (shard.size, shard.sha256) for shard in shards}
-    single = [run_dir.coverage, run_dir.report]
+    single = [run_dir.coverage, run_dir.report, *pages]
     for path in (*single, *part_files(run_dir)):  # a listing may lag behind
         try:
             files[path.below(run_dir.results)] = measured(path)

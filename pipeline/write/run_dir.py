@@ -8,8 +8,10 @@ from the block records and the parameters of the merge: the same publication has
 the same bytes. run.json names the snapshot that counts (`run_document`), and item.json its files. In a local
 folder, links lead to it: `out/masks.zarr` is `out/snapshots/<id>/masks.zarr`.
 
-A run of several zones has a run directory for each in zones/, and no blocks/ and masks.zarr of its own. A
-directory may be new or empty, hold a plan only (a dry run), or hold the same run, which is then resumed.
+A run of several zones has a run directory for each in zones/, and no blocks/ and masks.zarr of its own. Its
+snapshot holds a copy of each zone's report, `snapshots/<id>/zones/<name>/report.html`.
+
+A directory may be new or empty, hold a plan only (a dry run), or hold the same run, which is then resumed.
 Anything else is refused before a byte is written.
 """
 
@@ -161,6 +163,13 @@ class RunDir:
     @property
     def report(self) -> StorePath:
         return self.results / RESULT_NAMES[3]
+
+    def zone_report(self, zone: str) -> StorePath:
+        """The report of a zone as the results of the whole have it.
+
+        In a local folder the zone's own lies at the same path below the run directory.
+        """
+        return self.results / _ZONES_NAME / zone / RESULT_NAMES[3]
 
     def block(self, block_id: str) -> StorePath:
         """Path of one block record; the same block always has the same name."""

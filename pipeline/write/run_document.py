@@ -6,7 +6,7 @@
    while another one took over finds another name there, and is refused. So the pointer moves at once, and
    never back.
 3. `show_results` lets the links of a local folder follow. They serve people and programs that know plain
-   paths; run.json is what counts. The report of several zones is a copy, because its links are relative.
+   paths; run.json is what counts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import IncompleteRunError
-from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.fail_point import reach
 from pipeline.files.store.local_store import LocalStore
 from pipeline.files.store.store_path import Place, StorePath
@@ -26,7 +25,6 @@ from pipeline.write.run_dir import CURRENT, RESULT_NAMES, RunDir
 from pipeline.write.run_json import RunInfo, run_json_bytes
 from pipeline.write.run_lock import require_not_lost, this_driver
 from pipeline.write.zoned.zoned_json import ZonedInfo, any_run_of, read_any_run, zoned_json_bytes
-from pipeline.write.zoned.zoned_page import seen_from_above
 
 KEPT_NAMES = 20
 """Earlier snapshots that run.json names."""
@@ -175,18 +173,13 @@ def show_results(run_dir: RunDir) -> None:
         return
     root = run_dir.path.local()
     with store.swapping():  # two drivers would let it follow each other's reading
-        info = any_run_of(run_dir.run_json.read_bytes(), run_dir.run_json)
-        snapshot = info.snapshot
+        snapshot = any_run_of(run_dir.run_json.read_bytes(), run_dir.run_json).snapshot
         if not snapshot:
             return
         reach("before_links")
         _link(root / CURRENT, f"{run_dir.snapshots.name}/{snapshot}")
         reach("between_links")
-        names = list(RESULT_NAMES)
-        if isinstance(info, ZonedInfo):
-            names.remove(run_dir.report.name)
-            _copy_page(root / run_dir.report.name, root / CURRENT / run_dir.report.name)
-        for name in names:
+        for name in RESULT_NAMES:
             if (root / CURRENT / name).exists():
                 _link(root / name, f"{CURRENT}/{name}")
             elif (root / name).is_symlink():
@@ -204,16 +197,6 @@ def _link(path: Path, target: str) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
     temporary.replace(path)
-
-
-def _copy_page(path: Path, page: Path) -> None:
-    """Show the report of several zones in the run directory, with links that lead from there."""
-    if not page.exists():
-        path.unlink(missing_ok=True)
-        return
-    data = seen_from_above(page.read_bytes())
-    if path.is_symlink() or not path.exists() or path.read_bytes() != data:
-        write_bytes_atomic(path, data)
 
 
 def _bytes(info: RunInfo | ZonedInfo) -> bytes:

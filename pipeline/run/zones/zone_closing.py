@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 
 from pipeline.files.store.store_path import StorePath
 from pipeline.run.closing_notes import Notes, kept_notes
@@ -45,7 +46,9 @@ def close_zones(
     root = published.run_dir
     info = _closing_entry(started, results, published, timings_s)
     notes = Notes(say, root.log)
+    reports = [root.zone_report(each.zone.name) for each in results]
     if settled(root) is None:
+        _copy_reports(root, results, notes)
         pictures = notes.attempt("the pictures of report.html", lambda: _pictures(root, info, results, notes))
         notes.attempt(
             "report.html",
@@ -54,13 +57,13 @@ def close_zones(
                 info,
                 published.conservation,
                 n_instances=published.n_instances,
-                reports=_reports(root, results),
+                reports=[path.below(root.results) if path.exists() else None for path in reports],
                 pictures=pictures or (),
             ),
         )
     else:
         notes.texts += kept_notes(root)
-    write_manifest(root, info.fingerprint, ())
+    write_manifest(root, info.fingerprint, (), pages=[path for path in reports if path.exists()])
     item_before = seen_version(root.item)
     with unbroken():
         info = conclude(root, replace(info, notes=tuple(notes.texts), outputs=_outputs(root)))
@@ -75,10 +78,19 @@ def _pictures(root: RunDir, info: ZonedInfo, results: Sequence[ZoneResult], note
         return picture_sections(root, pictures, n_queries=len(info.queries), seed=seed)
 
 
-def _reports(root: RunDir, results: Sequence[ZoneResult]) -> list[str | None]:
-    """Where the zones' reports lie in the joint directory. None: a zone has none."""
-    paths = [each.run_dir.report for each in results]
-    return [path.below(root.path) if path.exists() else None for path in paths]
+def _copy_reports(root: RunDir, results: Sequence[ZoneResult], notes: Notes) -> None:
+    """Put the zones' reports, as far as there are some, where the page of all zones leads."""
+    for each in results:
+        if each.run_dir.report.exists():
+            copy = root.zone_report(each.zone.name)
+            notes.attempt(
+                f"the report of zone {each.zone.name} beside report.html",
+                partial(_copied, each.run_dir.report, copy),
+            )
+
+
+def _copied(path: StorePath, copy: StorePath) -> StorePath:
+    return copy.write_bytes(path.read_bytes())
 
 
 def _item(root: RunDir, info: ZonedInfo, results: Sequence[ZoneResult], seen: str) -> StorePath:

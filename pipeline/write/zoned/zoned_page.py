@@ -2,9 +2,10 @@
 
 Pictures are made by `zoned_pictures`. Failures are on the zones' own pages, which are made as for any run.
 
-The page lies in a snapshot, and its links lead from there to the snapshots of the zones. In a local folder it
-is shown in the run directory too, as a copy whose links lead from there (`seen_from_above`). A symbolic link
-would not do: a browser resolves the links of a page by its address.
+A browser resolves links by the address of a page, and this one has several: it lies in a snapshot, of which a
+local folder has a second name (`current/`), and is shown in the run directory. So its links lead to places
+below it that all of them have: `zones/<name>/report.html`. In a snapshot that is a copy, in the run directory
+the zone's own. A snapshot that was moved, or loaded from a bucket, has all that its pages lead to.
 """
 
 from __future__ import annotations
@@ -21,9 +22,6 @@ from pipeline.write.report.report_style import CONTENT_SECURITY_POLICY, STYLE
 from pipeline.write.run_dir import RunDir
 from pipeline.write.zoned.zoned_json import ZonedInfo
 
-_WAY_UP = "../../"
-"""From a snapshot to the run directory."""
-
 
 def write_zoned_page(
     root: RunDir,
@@ -36,8 +34,8 @@ def write_zoned_page(
 ) -> StorePath:
     """Write report.html into the snapshot of `root`.
 
-    `n_instances`: per query; `reports`: per zone, the path of its report in the run directory (None: it has
-    none); `pictures`: sections that are shown first.
+    `n_instances`: per query; `reports`: per zone, the path of its report below this page (None: it has none);
+    `pictures`: sections that are shown first.
     """
     head = tag(
         "head",
@@ -57,11 +55,6 @@ def write_zoned_page(
     ]
     page = tag("html", head, tag("body", tag("main", *sections)), lang="en")
     return root.report.write_bytes(("<!doctype html>\n" + page).encode("utf-8", "replace"))
-
-
-def seen_from_above(page: bytes) -> bytes:
-    """Make the page of a snapshot fit for the run directory: its links lead from there."""
-    return page.replace(f'href="{_WAY_UP}'.encode(), b'href="')
 
 
 def _header(info: ZonedInfo, conservation: Conservation, n_instances: Sequence[int]) -> Html:
@@ -94,7 +87,7 @@ def _header(info: ZonedInfo, conservation: Conservation, n_instances: Sequence[i
 def _zones(info: ZonedInfo, reports: Sequence[str | None]) -> Html:
     rows = [
         (
-            zone.name if report is None else tag("a", zone.name, href=_WAY_UP + quote(report)),
+            zone.name if report is None else tag("a", zone.name, href=quote(report)),
             zone.crs,
             zone.n_scenes,
             zone.n_tiles,
@@ -105,8 +98,8 @@ def _zones(info: ZonedInfo, reports: Sequence[str | None]) -> Html:
     ]
     lead = tag(
         "p",
-        "Every zone was looked at in its own pixels and has a report of its own. Objects over a seam are "
-        f"counted once here, in {info.crs}.",
+        "Every zone was looked at in its own pixels and has a report of its own, in the folder zones beside "
+        f"this page. Objects over a seam are counted once here, in {info.crs}.",
     )
     header = ("zone", "CRS", "scenes", "tiles", "added to its ids", "status")
     return tag("section", tag("h2", "Zones"), lead, table(header, rows))

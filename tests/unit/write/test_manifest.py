@@ -80,6 +80,13 @@ def test_every_file_is_named_with_size_and_hash(run_dir: RunDir) -> None:
     }
 
 
+def test_pages_beside_the_report_are_named_too(run_dir: RunDir) -> None:
+    page = filled(run_dir).zone_report("west")
+    page.write_bytes(b"page")
+    manifest = write_manifest(run_dir, FP, [], pages=[page])
+    assert manifest.files["zones/west/report.html"] == (4, hashlib.sha256(b"page").hexdigest())
+
+
 def test_the_shards_of_a_real_store_need_no_second_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -413,23 +413,12 @@ class TestLinks:
         assert links(out) == {CURRENT: "snapshots/one", **FOLLOWING}
         assert [path.name for path in (out / "instances").iterdir()] == ["part-00000.parquet"]
 
-    def test_the_report_of_zones_is_a_copy_that_follows(self, local: RunDir) -> None:
-        """Its links are relative, and a browser goes by the address: a link would lead elsewhere."""
-        out = local.path.local()
+    def test_results_of_zones_are_shown_as_any_others(self, local: RunDir) -> None:
         starting = replace(zoned_info({}), status="running", warnings=())
         for snapshot in ("one", "two"):
             begun = begin(local, starting)
-            page = fill(local, snapshot).report
-            page.write_bytes(f'<a href="../../zones/a/report.html">{snapshot}</a>'.encode())
-            conclude(local.in_snapshot(snapshot), replace(begun, status="complete"))
-            assert (out / "report.html").read_text() == f'<a href="zones/a/report.html">{snapshot}</a>'
-            assert links(out) == {CURRENT: f"snapshots/{snapshot}"} | {
-                name: target for name, target in FOLLOWING.items() if name != "report.html"
-            }
-        show_results(local)
-        assert (out / "report.html").read_text() == '<a href="zones/a/report.html">two</a>'
-        conclude(fill(local, "three", without="report.html"), begin(local, starting))
-        assert not (out / "report.html").exists()
+            conclude(fill(local, snapshot), replace(begun, status="complete"))
+            assert links(local.path.local()) == {CURRENT: f"snapshots/{snapshot}", **FOLLOWING}
 
     def test_a_bucket_has_none(self, bucket: str) -> None:
         run_dir = RunDir(store_path(f"{bucket}/{uuid.uuid4()}/out"))

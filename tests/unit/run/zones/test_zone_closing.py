@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from page_links import followed, hrefs_of
 from zone_results import two_zones
 
+from pipeline.files.store.store_path import StorePath
 from pipeline.run.zones import zone_closing
 from pipeline.run.zones.zone_closing import close_zones, zoned_result_table
 from pipeline.run.zones.zone_publish import publish_zones
@@ -18,6 +20,8 @@ from pipeline.write.manifest import read_manifest
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import begin, finished_run
 from pipeline.write.zoned.zoned_json import ZonedInfo, ZoneEntry
+
+ZONE_NAMES = ("EPSG_32630", "EPSG_32631")
 
 
 def closed(root: Path, said: list[str], *, reports: bool = False) -> ZonedInfo:
@@ -102,18 +106,37 @@ def test_the_whole_says_what_came_of_it(tmp_path: Path) -> None:
     assert "--retry-failed" in said[-1]
 
 
-def test_the_report_leads_to_the_zones_reports_from_where_it_lies_and_from_the_folder(tmp_path: Path) -> None:
-    """A zone has a snapshot of its own, or none as of earlier versions."""
+def test_the_report_leads_to_the_zones_reports_from_wherever_it_is_opened(tmp_path: Path) -> None:
+    """By each of its addresses, and in a snapshot that was taken elsewhere. A zone has a snapshot of its own,
+    shown by a link, or none as of earlier versions.
+    """
+    out = tmp_path / "out"
+    info = closed(out, [], reports=True)
+    (out / "zones" / "EPSG_32630" / "report.html").symlink_to("snapshots/z/report.html")
+    moved = tmp_path / "moved"
+    shutil.copytree(out / "snapshots" / info.snapshot, moved)
+    for folder in (out, out / "current", out / "snapshots" / info.snapshot, moved):
+        linked = followed(folder / "report.html")
+        assert linked == [folder / "zones" / name / "report.html" for name in ZONE_NAMES]
+        assert [path.read_text() for path in linked] == list(ZONE_NAMES)
+    manifest = read_manifest(finished_run(out))
+    assert manifest is not None
+    assert {f"zones/{name}/report.html" for name in ZONE_NAMES} <= manifest.files.keys()
+
+
+def test_a_report_that_cannot_be_copied_is_a_note_and_no_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: StorePath, copy: StorePath) -> StorePath:
+        if "EPSG_32631" in str(path):
+            raise RuntimeError("no ink")
+        return copy.write_bytes(path.read_bytes())
+
+    monkeypatch.setattr(zone_closing, "_copied", broken)
     info = closed(tmp_path, [], reports=True)
-    expected = [
-        tmp_path / "zones" / "EPSG_32630" / "snapshots" / "z" / "report.html",
-        tmp_path / "zones" / "EPSG_32631" / "report.html",
-    ]
-    assert followed(tmp_path / "report.html") == expected
-    assert [
-        path.resolve() for path in followed(tmp_path / "snapshots" / info.snapshot / "report.html")
-    ] == expected
-    assert not (tmp_path / "report.html").is_symlink()
+    assert followed(tmp_path / "report.html") == [tmp_path / "zones" / "EPSG_32630" / "report.html"]
+    (note,) = info.notes
+    assert note.startswith("the report of zone EPSG_32631 beside report.html could not be made")
 
 
 def test_what_cannot_be_made_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
