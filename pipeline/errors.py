@@ -117,8 +117,8 @@ class UnexpectedError(TerraqueryError):
 
 
 class IncompleteRunError(TerraqueryError):
-    """A run cannot be published: tiles are unaccounted for, or another driver has taken over. What was done is
-    committed, and the same command goes on.
+    """A run cannot be published: tiles are unaccounted for, or another driver has taken over. What was done
+    is committed, and the same command goes on.
     """
 
 
