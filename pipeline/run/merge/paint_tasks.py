@@ -385,7 +385,8 @@ def _file(job: MergeJob, query: int, number: int, tables: _ForLater) -> list[Fil
         filed.append(Filed("rows", query, number))
         write_table(filed[-1].path(job), pa.concat_tables(tables.rows))
     pieces = pa.Table.from_batches(tables.pieces, schema=PIECES).combine_chunks()
-    piece_owner, run_owner = np.concatenate(tables.piece_owner), np.concatenate(tables.run_owner)
+    piece_owner = np.concatenate(tables.piece_owner)
+    run_owner = np.concatenate(tables.run_owner)
     runs = {name: np.concatenate([part[name] for part in tables.runs]) for name in tables.runs[0]}
     for home in np.unique(piece_owner).tolist():
         part = pieces.take(pa.array(np.flatnonzero(piece_owner == home))).combine_chunks()

@@ -8,6 +8,10 @@
 
 Shares are of what was judged and not of the core: a core of which a half is imagery, and that half the
 zone's own, counts with the area of its imagery and not with a half of that. All of it follows from files.
+
+What is left of error is rounding: outlines have whole `SNAP_DEG`, which is 1e-7 of cores of 50 m. One thing
+is not told exactly: pixels without imagery onto which an object reaches look judged in the mask raster. They
+are in the outlines that shares are taken of, and never in the areas.
 """
 
 from __future__ import annotations
