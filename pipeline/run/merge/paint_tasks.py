@@ -5,8 +5,8 @@ go on.
    said of a block and its neighbours.
 2. `paint` paints the picture of one query, and `_split` sorts its objects. Those local to the block are
    final: they become rows if they touch the AOI and reach the smallest area. All others become pieces.
-3. `_write_shard` writes the rasters of the block. `_file` writes, for all blocks at once, the rows, and the
-   pieces for the super-tiles that own the ids.
+3. `_write_shard` writes the rasters of the block. Rows and pieces of all blocks are filed at once
+   (`for_later`).
 
 Should a whole object fall away later, `repaint_block` writes the shard again.
 """
@@ -14,7 +14,7 @@ Should a whole object fall away later, `repaint_block` writes the shard again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from pipeline.run.merge.finished_rows import (
     row_counts,
     seam_zone,
 )
+from pipeline.run.merge.for_later import PIECES, ForLater
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.merge.object_scenes import ObjectScenes, scenes_under
 from pipeline.schema.imagery import ScenePixels
@@ -54,29 +55,11 @@ from pipeline.write.masks_zarr import ShardPixels, open_masks, write_shard
 from pipeline.write.merge_files import (
     read_batches,
     read_columns,
-    write_batches,
-    write_columns,
-    write_table,
 )
 from pipeline.write.records.record_source import RecordSource
 
 Block = tuple[int, int]
 """(block_row, block_col)."""
-
-PIECES = pa.schema(
-    [
-        ("id", pa.uint64()),
-        ("block", pa.int64()),
-        ("area_px", pa.int64()),
-        ("aoi_px", pa.int64()),
-        ("stopped", pa.bool_()),
-        ("outline", pa.binary()),
-        ("scenes", pa.list_(pa.int64())),
-    ]
-)
-"""One block's part of a crossing object; outline is WKB in pixel-edge coordinates, null where only `stopped`
-is said; scenes are those that gave the pixels under it.
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,44 +123,29 @@ class _PaintedQuery:
     run_owner: NDArray[np.int64]
 
 
-@dataclass(kw_only=True)
-class _ForLater:
-    """What the blocks of a task have for later ones, of one query."""
-
-    rows: list[pa.Table] = field(default_factory=list)
-    pieces: list[pa.RecordBatch] = field(default_factory=list)
-    piece_owner: list[NDArray[np.int64]] = field(default_factory=list)
-    runs: list[dict[str, NDArray[Any]]] = field(default_factory=list)
-    run_owner: list[NDArray[np.int64]] = field(default_factory=list)
-
-    def add(self, rows: pa.Table | None, outcome: _PaintedQuery) -> None:
-        if rows is not None:
-            self.rows.append(rows)
-        self.pieces.append(outcome.pieces)
-        self.piece_owner.append(outcome.piece_owner)
-        self.runs.append(outcome.runs)
-        self.run_owner.append(outcome.run_owner)
-
-
 def paint_blocks(job: MergeJob, blocks: Sequence[Block]) -> PaintedBlocks:
     """Step 4 for some blocks: read, paint, write."""
     sources = [job.source(query) for query in range(len(job.queries))]
-    later = [_ForLater() for _ in sources]
+    later = [ForLater() for _ in sources]
     counts = tuple(_paint_block(job, block, sources, later) for block in blocks)
     number = blocks[0][0] * job.lattice.n_block_cols + blocks[0][1]
-    filed = [table for query, tables in enumerate(later) for table in _file(job, query, number, tables)]
+    filed = [table for query, tables in enumerate(later) for table in tables.file(job, query, number)]
     return PaintedBlocks(blocks=counts, filed=tuple(filed))
 
 
 def _paint_block(
-    job: MergeJob, block: Block, sources: Sequence[RecordSource], later: Sequence[_ForLater]
+    job: MergeJob, block: Block, sources: Sequence[RecordSource], later: Sequence[ForLater]
 ) -> PaintCounts:
     scenes = sources[0].scenes(*block)
     outcomes = [_paint_query(job, block, source, scenes) for source in sources]
     counts = []
     for query, (outcome, tables) in enumerate(zip(outcomes, later, strict=True)):
         rows = finished_rows(job, outcome.rows, query)
-        tables.add(rows, outcome)
+        tables.add(
+            rows,
+            pieces=(outcome.pieces, outcome.piece_owner),
+            runs=(outcome.runs, outcome.run_owner),
+        )
         counts.append(replace(row_counts(job, outcome.rows, rows), left_out=outcome.left_out))
     return PaintCounts(
         rows=tuple(counts),
@@ -373,30 +341,6 @@ def _runs(
     runs = runs[np.isin(runs[:, 0], crossing)]
     number = block[0] * job.lattice.n_block_cols + block[1]
     return {"id": picture.ids[runs[:, 0]], "block": np.full(len(runs), number), "run": runs[:, 1:]}
-
-
-def _file(job: MergeJob, query: int, number: int, tables: _ForLater) -> list[Filed]:
-    """Write the rows, and one file of pieces and of runs per owner, in the order of the blocks.
-
-    `number`: of the first block, which names the tables.
-    """
-    filed = []
-    if tables.rows:
-        filed.append(Filed("rows", query, number))
-        write_table(filed[-1].path(job), pa.concat_tables(tables.rows))
-    pieces = pa.Table.from_batches(tables.pieces, schema=PIECES).combine_chunks()
-    piece_owner = np.concatenate(tables.piece_owner)
-    run_owner = np.concatenate(tables.run_owner)
-    runs = {name: np.concatenate([part[name] for part in tables.runs]) for name in tables.runs[0]}
-    for home in np.unique(piece_owner).tolist():
-        part = pieces.take(pa.array(np.flatnonzero(piece_owner == home))).combine_chunks()
-        filed.append(Filed("pieces", query, number, home))
-        write_batches(filed[-1].path(job), part.to_batches(), compression=None)
-        mine = run_owner == home
-        if mine.any():
-            filed.append(Filed("runs", query, number, home))
-            write_columns(filed[-1].path(job), {name: values[mine] for name, values in runs.items()})
-    return filed
 
 
 def _write_shard(

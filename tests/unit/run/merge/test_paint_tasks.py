@@ -14,7 +14,8 @@ from run.merge.two_tiles import INNER, SEAM, on_the_ground, paint, resolve, two_
 
 from pipeline.run.merge.filed_tables import Filed
 from pipeline.run.merge.finished_rows import LeftOut, RowCounts, SeamDensity
-from pipeline.run.merge.paint_tasks import PIECES, RepaintKey, paint_blocks, repaint_block
+from pipeline.run.merge.for_later import PIECES
+from pipeline.run.merge.paint_tasks import RepaintKey, paint_blocks, repaint_block
 from pipeline.stitch.block_picture import FoundPixels
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.write.masks_zarr import create_masks
