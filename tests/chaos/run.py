@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -147,6 +148,8 @@ class Campaign:
 def main() -> int:
     """Inject faults until the time is over; exit code 1 when a trial failed."""
     args = parse_args()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     seed = int(time.time()) if args.seed is None else args.seed
     with ExitStack() as stack:
         campaign = Campaign(set_up(stack, args.world), args)
