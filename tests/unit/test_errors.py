@@ -57,7 +57,7 @@ def test_a_quoted_error_gives_its_reason_and_its_remedy_once() -> None:
     [
         (InputError, 2),
         (RunMismatchError, 2),
-        (IncompleteRunError, 3),
+        (IncompleteRunError, 1),
         (SourceError, 1),
         (ModelError, 1),
         (RecordError, 1),

@@ -64,7 +64,7 @@ def test_squares_of_blocks_hold_every_block_once(tmp_path: Path, tiles: int, sid
 def test_a_task_asks_a_bucket_once_for_a_record_and_for_a_table(tmp_path: Path) -> None:
     with serving_s3():
         job = make_job(tmp_path, tiles=2, super_tile_tiles=2)
-        job = replace(job, out_dir=f"s3://{BUCKET}/run", records_dir=f"s3://{BUCKET}/run/blocks")
+        job = replace(job, out_dir=f"s3://{BUCKET}/at-hand", records_dir=f"s3://{BUCKET}/at-hand/blocks")
         job.run_dir.block("b00000_00000").write_bytes(b"record")
         job.table("paint", 0, "s00000_00000").write_bytes(b"table")
 
