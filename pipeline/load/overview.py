@@ -2,8 +2,8 @@
 
 Every scene is read decimated, from its overviews when it has some, and through a WarpedVRT when it is not on
 the run's lattice. Scenes are painted in reverse order of priority, so the first one wins, as it does in the
-pixels that the models see. A scene that cannot be read leaves its place black: the picture informs, the
-coverage ledger decides.
+pixels that the models see. A scene that cannot be read leaves its place black, and is named: the picture
+informs, the coverage ledger decides.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@
 4. A failing read is tried once more with a fresh handle. Then the block is read tile by tile, and tiles that
    still fail are in `BlockImage.unreadable`. A source that fails again and again is not asked any more
    (`source_breaker`).
+5. `CogReader.read_rgb` reads a picture for people, whole or not at all.
 
 Pixels without imagery are invalid and black. One reader serves one thread; it pickles without its open files.
 """

@@ -55,8 +55,8 @@ def write_manifest(
             if path == run_dir.report:
                 continue  # it could not be made, which run.json says
             raise IncompleteRunError(
-                f"{path} was removed while its snapshot was being written, maybe by another driver; "
-                "start the same command again"
+                f"{path} was removed while its snapshot was being written, maybe by another driver. "
+                "To fix: start the same command again"
             ) from error
     manifest = Manifest(
         snapshot=run_dir.results.name, fingerprint=fingerprint, files=dict(sorted(files.items()))
