@@ -24,9 +24,6 @@ ROOT = Path(__file__).parents[1]
 EPOCH = {"SOURCE_DATE_EPOCH": "1700000000", "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 """What makes two runs byte-identical."""
 
-OWN_NAMES = ("run.log",)
-"""What may differ between two runs: what libraries printed."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Todo:
@@ -168,9 +165,8 @@ def _tell_todo(file: Path) -> None:
 
 
 def contents(place: str) -> dict[str, str]:
-    """Everything below a run directory or prefix, run.log excepted: path -> hash, or where a link leads."""
-    found = _objects(place) if place.startswith("s3://") else _files(Path(place))
-    return {name: what for name, what in found.items() if name not in OWN_NAMES}
+    """Everything below a run directory or prefix: path -> hash, or where a link leads."""
+    return _objects(place) if place.startswith("s3://") else _files(Path(place))
 
 
 def _files(root: Path) -> dict[str, str]:

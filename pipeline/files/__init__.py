@@ -25,4 +25,5 @@ lasting_path    refuses paths that do not outlive the job
 output_folder   what is said about a folder that cannot be written to
 store/          where a run is kept: a local folder or a bucket
 atomic_file     files appear whole or not at all
+run_times       the times that a run tells, and how to leave them out
 """

@@ -12,7 +12,6 @@ screen         what a person sees of a run; all else goes to its log
 zones/         scenes of several CRSs: a run per zone, then one result of all
 restitch       phase two alone, on the records of an earlier run
 summary        what is printed before and after
-run_times      the times that run.json tells
 progress_line  one line that says how far a step has come
 job_exit       how a job ends: exit code and last line
 """

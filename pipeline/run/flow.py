@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,17 +84,17 @@ def run_planned(planned: PlannedRun, *, say: Say, started: float | None = None) 
     if request.dry_run:
         say(rehearse(planned))
         return None
-    (run,) = run_together([planned], log=RunDir(request.out).log, say=say, started=started)
+    (run,) = run_together([planned], root=RunDir(request.out), say=say, started=started)
     return run
 
 
 def run_together(
-    plans: Sequence[PlannedRun], *, log: Path, say: Say, started: float | None = None
+    plans: Sequence[PlannedRun], *, root: RunDir, say: Say, started: float | None = None
 ) -> list[FinishedRun]:
     """Run and publish what is planned: one run, or those of all zones of a region, which share their models.
 
-    All blocks go through one flow, and then each run is published. `log`: where libraries print to.
-    `started`: as in `run_planned`. Raises TerraqueryError.
+    All blocks go through one flow, and then each run is published. `root`: the directory of the run, or of
+    all zones; its log takes what libraries print. `started`: as in `run_planned`. Raises TerraqueryError.
     """
     started = time.monotonic() if started is None else started
     runner = plans[0].runner.name
@@ -110,7 +110,7 @@ def run_together(
             text = imagery_text([source.to_dict() for source in claimed[-1].context.scene_sources])
             say(f"\n{name}\n{text}" if name else text)
         contexts = [each.context for each in claimed]
-        with quiet_screen(log, say) as screen:
+        with _logged(root, say) as screen:
             work = []
             for name, plan, context in zip(names, plans, contexts, strict=True):
                 request = plan.request
@@ -124,12 +124,20 @@ def run_together(
             for name, each, require_still_alone in zip(names, claimed, locks, strict=True):
                 require_still_alone()
                 runs.append(_published(each, name, runner, screen, started, inference_s))
-        for context in contexts:
-            RunDir(context.run_dir).keep_log()
     for name, run, context in zip(names, runs, contexts, strict=True):
         text = result_table(run.info, context.run_dir, run.published)
         say(f"\n{name}\n{text}" if name else text)
     return runs
+
+
+@contextmanager
+def _logged(run_dir: RunDir, say: Say) -> Iterator[Screen]:
+    """`quiet_screen` with the log of a run, which is kept also when the run fails."""
+    try:
+        with quiet_screen(run_dir.log, say, place=str(run_dir.path)) as screen:
+            yield screen
+    finally:
+        run_dir.keep_log()
 
 
 def _published(
@@ -173,7 +181,7 @@ def restitch_region(request: RestitchRequest, *, say: Say = print) -> int:
     say(f"runner: {plan.runner}")
     with sole_driver(plan.run_dir.path, say=say):
         begun = claim_restitch(plan)
-        with quiet_screen(plan.run_dir.log, say) as screen:
+        with _logged(plan.run_dir, say) as screen:
             published = publish_merge(
                 plan.job,
                 note=screen.say,
@@ -192,7 +200,6 @@ def restitch_region(request: RestitchRequest, *, say: Say = print) -> int:
                 imagery=lambda: imagery_of(plan),
             )
             info = close_run(merged, say=screen.say)
-        plan.run_dir.keep_log()
     say(result_table(info, str(plan.run_dir.path), published))
     return 3 if published.conservation.failed else 0
 

@@ -19,6 +19,7 @@ from pipeline.files.fingerprint import fingerprint
 from pipeline.files.lasting_path import require_lasting
 from pipeline.files.output_folder import writing_to
 from pipeline.files.provenance import path_identity
+from pipeline.files.run_times import moment
 from pipeline.geo.planet import require_proj
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.estimate import Estimate, estimate
@@ -49,7 +50,6 @@ from pipeline.run.earlier_start import EarlierStart, earlier_start, require_same
 from pipeline.run.imagery_text import imagery_text, scene_notes
 from pipeline.run.infer.steps import RunContext
 from pipeline.run.plan_imagery import FoundImagery, area_text, plan_found, read_area, search_imagery
-from pipeline.run.run_times import moment
 from pipeline.run.scene_pins import named_scene, pins_of
 from pipeline.segment.build_segmenter import check_segmenter
 from pipeline.segment.sam2_model import resolve_config, resolve_path

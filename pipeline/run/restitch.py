@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.files.fingerprint import fingerprint
+from pipeline.files.run_times import moment
 from pipeline.files.store.store_path import store_path
 from pipeline.geo.planet import require_proj
 from pipeline.load.prepare_scenes import prepare_scenes
@@ -27,7 +28,6 @@ from pipeline.run.choose_runner import ChosenRunner, choose_runner
 from pipeline.run.config import MergeMode, RunnerChoice, check_min_area, require_areas
 from pipeline.run.merge.merge_job import MergeJob
 from pipeline.run.report_imagery import Imagery
-from pipeline.run.run_times import moment
 from pipeline.run.scenes_again import scenes_again
 from pipeline.schema.tiling import block_id
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions

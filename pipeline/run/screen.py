@@ -110,12 +110,13 @@ def patient(say: Say) -> Say:
 
 
 @contextmanager
-def quiet_screen(log: Path, say: Say = print) -> Iterator[Screen]:
+def quiet_screen(log: Path, say: Say = print, *, place: str = "") -> Iterator[Screen]:
     """Send what anything but `say` prints to `log`, which is appended to, and removed when it stays empty.
 
     An error that nobody foresaw leaves its traceback in `log` and comes out as UnexpectedError, a full disk
-    as DiskFullError. After any other error the screen says where the log is. A full disk costs lines of the
-    log, and a reader who has gone those of `say`; neither ends the run.
+    as DiskFullError, which names `place` (by default the log's folder) where the error names no file. After
+    any other error the screen says where the log is. A full disk costs lines of the log, and a reader who has
+    gone those of `say`; neither ends the run.
     """
     with ExitStack() as stack:
         out = stack.enter_context(_kept(sys.stdout, 1))
@@ -141,7 +142,7 @@ def quiet_screen(log: Path, say: Say = print) -> Iterator[Screen]:
             yield Screen(say=patient(shown), out=out)
         except Exception as error:
             file.flush()
-            told = readable(error, log=log, place=str(log.parent))
+            told = readable(error, log=log, place=place or str(log.parent))
             if told is not error:
                 raise told from error
             if log.stat().st_size > before:

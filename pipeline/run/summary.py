@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from pipeline.files.run_times import durations, moment
 from pipeline.files.store.store_path import store_path
 from pipeline.grid.pixel_size import pixel_side, pixel_text
 from pipeline.prompt.looks.gate_audit import gate_figures, gate_text
@@ -14,7 +15,6 @@ from pipeline.run.imagery_text import unjudged_rows
 from pipeline.run.merge.model_counts import CUT_REPLIES
 from pipeline.run.merge.publish import Published
 from pipeline.run.prepare import PlannedRun
-from pipeline.run.run_times import durations, moment
 from pipeline.schema.tiling import RunGrid
 from pipeline.world.oracle import background_text, parse_oracle
 from pipeline.write.on_body import ground_note, why_unknown

@@ -22,6 +22,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,6 +31,7 @@ from pipeline.errors import InputError, RunMismatchError
 from pipeline.files.atomic_file import remove_leftovers
 from pipeline.files.fingerprint import describe_difference, diff_parameters, fingerprint
 from pipeline.files.output_folder import require_folder, writing_to
+from pipeline.files.run_times import fixed_time
 from pipeline.files.store.store_path import Place, StorePath, store_path
 from pipeline.write.changing_parameters import could_update, is_update
 from pipeline.write.run_lock import LOCK_NAME, guard_of, take
@@ -100,19 +102,24 @@ class RunDir:
     @property
     def log(self) -> Path:
         """What libraries printed while a run was at work. The file is missing when they printed nothing. Of a
-        run in a bucket: on the driver's machine, until `keep_log`.
+        run in a bucket: on the driver's machine, until `keep_log`. Of a run whose times are fixed
+        (`run_times`): in a folder for temporary files, for no two logs are the same.
         """
-        return self._beside("run.log")
+        return self._apart("run.log") if fixed_time() is not None else self._beside("run.log")
 
     def keep_log(self) -> None:
-        """Copy the log into the bucket, if the run lies in one and there is a log."""
-        if not self.path.is_local and self.log.is_file():
-            (self.path / "run.log").write_bytes(self.log)
+        """Copy the log into the bucket, if the run lies in one, there is a log, and times are not fixed. A
+        bucket that does not take it costs the copy alone."""
+        if not self.path.is_local and fixed_time() is None and self.log.is_file():
+            with suppress(OSError):
+                (self.path / "run.log").write_bytes(self.log)
 
     def _beside(self, name: str) -> Path:
         """A file or folder of this machine: in the run directory, or in a folder for temporary files."""
-        if self.path.is_local:
-            return self.path.local() / name
+        return self.path.local() / name if self.path.is_local else self._apart(name)
+
+    def _apart(self, name: str) -> Path:
+        """A file or folder of this machine in a folder for temporary files that belongs to this run."""
         key = hashlib.sha256(str(self.path).encode()).hexdigest()[:16]
         folder = Path(tempfile.gettempdir()) / f"terraquery-{os.getuid()}" / key
         folder.mkdir(parents=True, exist_ok=True)

@@ -63,10 +63,8 @@ def driver_of(place: str) -> int:
 
 
 def contents(place: StorePath) -> dict[str, bytes]:
-    """Everything in the place; what libraries printed is left out."""
-    return {
-        path.below(place): path.read_bytes() for path in place.entries() if path.below(place) != "run.log"
-    }
+    """Everything in the place."""
+    return {path.below(place): path.read_bytes() for path in place.entries()}
 
 
 @pytest.mark.timeout(1800)

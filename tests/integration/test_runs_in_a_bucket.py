@@ -16,12 +16,12 @@ import zarr
 from job_files import load_job
 from label_worlds import blobs, write_label_world
 
+from pipeline.files.run_times import EPOCH
 from pipeline.files.store.s3_store import S3Store
 from pipeline.files.store.store import ObjectEntry
 from pipeline.files.store.store_path import StorePath, store_path
 from pipeline.run import flow
 from pipeline.run.merge import merge_job, order_tasks
-from pipeline.run.run_times import EPOCH
 from pipeline.run.verify.verify_run import verify
 from pipeline.write.run_document import finished_run
 from pipeline.write.run_lock import LOCK_NAME
@@ -50,12 +50,12 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
 
 
 def objects_of(place: StorePath) -> dict[str, bytes]:
-    """Key -> bytes of everything in a run directory; links and the log left out."""
+    """Key -> bytes of everything in a run directory; links left out."""
     return {
         path.below(place): path.read_bytes()
         for path in place.entries()
         if not (path.is_local and path.local().is_symlink())
-        and not path.below(place).startswith(("current/", "masks.zarr/", "instances/", "run.log"))
+        and not path.below(place).startswith(("current/", "masks.zarr/", "instances/"))
     }
 
 

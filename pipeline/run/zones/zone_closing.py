@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
+from pipeline.files.run_times import durations, moment
 from pipeline.files.store.store_path import StorePath
 from pipeline.run.closing_notes import Notes, kept_notes
-from pipeline.run.run_times import durations, moment
 from pipeline.run.screen import Say
 from pipeline.run.stop_signals import unbroken
 from pipeline.run.summary import table

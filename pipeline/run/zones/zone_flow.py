@@ -16,11 +16,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import InputError
 from pipeline.files.fingerprint import fingerprint
+from pipeline.files.run_times import moment
 from pipeline.geo.globe import LONLAT_CRS
 from pipeline.geo.planet import body_of
 from pipeline.grid.lattice import crs_name
@@ -32,7 +32,6 @@ from pipeline.run.merge.publish import Published
 from pipeline.run.plan_imagery import FoundImagery, scene_rows
 from pipeline.run.prepare import PlannedRun, RunRequest, check_engines, plan_run, rehearse
 from pipeline.run.report_imagery import Imagery
-from pipeline.run.run_times import moment
 from pipeline.run.screen import Say
 from pipeline.run.sole_driver import sole_driver
 from pipeline.run.summary import closing_code, notice_box, plan_text, table
@@ -70,7 +69,7 @@ class RunTogether(Protocol):
     """Does planned runs in one flow, with models that are loaded once. Returns them in order."""
 
     def __call__(
-        self, plans: Sequence[PlannedRun], *, log: Path, say: Say, started: float
+        self, plans: Sequence[PlannedRun], *, root: RunDir, say: Say, started: float
     ) -> list[FinishedRun]: ...
 
 
@@ -146,7 +145,7 @@ def run_zones(
         write_zoned_scenes(root.scenes, planned.scenes)
         for zone, plan in _pairs(planned):
             say(f"\nzone {zone.name}\n{plan_text(plan)}")
-        runs = run_together(planned.plans, log=root.log, say=say, started=started)
+        runs = run_together(planned.plans, root=root, say=say, started=started)
         results = [
             ZoneResult(
                 zone=zone,

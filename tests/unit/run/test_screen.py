@@ -96,6 +96,11 @@ def test_a_full_disk_is_named_by_the_run_and_leaves_no_traceback(tmp_path: Path)
     ):
         raise full
     assert not (tmp_path / "run.log").exists()
+    with (
+        pytest.raises(DiskFullError, match="No space left on device for /data/run"),
+        quiet_screen(tmp_path / "run.log", place="/data/run"),
+    ):
+        raise full
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")

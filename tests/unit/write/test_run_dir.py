@@ -14,6 +14,7 @@ from s3_server import BUCKET, serving_s3
 
 from pipeline.errors import InputError, RunMismatchError
 from pipeline.files.fingerprint import fingerprint
+from pipeline.files.run_times import EPOCH
 from pipeline.files.store.local_store import SWAP_LOCK
 from pipeline.files.store.store_path import store_path
 from pipeline.write.run_dir import RESULT_NAMES, RunDir
@@ -252,6 +253,18 @@ def test_paths_are_those_of_the_layout(tmp_path: Path) -> None:
     assert run_dir.log == tmp_path / "run.log"
 
 
+def test_the_log_of_a_run_whose_times_are_fixed_lies_outside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(EPOCH, "86400")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    run_dir = RunDir(tmp_path / "run")
+    assert run_dir.log.is_relative_to(tmp_path / "temporary")
+    assert run_dir.log.parent.is_dir()
+    assert run_dir.attempts == tmp_path / "run" / "attempts"
+    assert RunDir(tmp_path / "other").log != run_dir.log
+
+
 def test_records_may_lie_elsewhere(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "again", records=tmp_path / "run" / "blocks")
     assert run.block("b00000_00001").local() == tmp_path / "run" / "blocks" / "b00000_00001.parquet"
@@ -313,3 +326,13 @@ class TestInABucket:
         run_dir.log.write_text("printed")
         run_dir.keep_log()
         assert (run_dir.path / "run.log").read_text() == "printed"
+
+    @pytest.mark.usefixtures("bucket")
+    def test_a_bucket_that_takes_no_log_costs_the_copy_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        run_dir = RunDir("s3://no-such-bucket/run")
+        run_dir.log.write_text("printed")
+        run_dir.keep_log()
+        assert run_dir.log.read_text() == "printed"

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.run.run_times import EPOCH, durations, moment
+from pipeline.files.run_times import EPOCH, durations, moment
 
 
 def test_a_moment_is_now_in_whole_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
