@@ -9,7 +9,7 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 # Every Ray worker is a process that imports all of Ray and torch: from source that takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo audit lint test test-long test-heavy notebook tree bench clean fuzz-stitch chaos chaos-sim
+.PHONY: help setup demo audit lint test test-long test-heavy test-ops notebook tree bench clean fuzz-stitch chaos chaos-sim
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,13 +39,16 @@ lint: setup ## ruff, import contracts, mypy --strict: the quick ones first
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder --durations=40
 
 test: setup ## the tests in two processes, without those marked long (WORKERS=0: in one)
-	$(PYTEST) -m "not long and not heavy"
+	$(PYTEST) -m "not long and not heavy and not ops"
 
 test-long: setup ## the tests marked long: engines, submitted jobs and trainings of their own
 	$(PYTEST) -m long
 
 test-heavy: setup ## the tests marked heavy: real kills and Ray sessions of their own, on a quiet machine
 	$(BIN)/python -m pytest -m heavy
+
+test-ops: setup ## the tests marked ops: manifests and images of infra/, checked as their tools check them
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ops tests/ops
 
 notebook: setup ## execute notebooks/quickstart.ipynb anew; fails at the first cell that fails
 	$(BIN)/python -m jupyter execute notebooks/quickstart.ipynb --timeout=1200
