@@ -46,6 +46,7 @@ RAY_FILES = tuple(
         "ray",
         "ray_access",
         "restitch",
+        "scale_out",
         "signed_on_ray",
         "stopping_ray",
         "zones_on_ray",

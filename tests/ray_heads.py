@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 
 RAY = Path(sys.executable).parent / "ray"
+NODE_STARTING_S = 600.0
+"""Longest time until another node has joined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,35 @@ def ray_head(folder: Path, *words: str, environment: dict[str, str] | None = Non
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def ray_node(head: Head, folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Another node, with processes of its own on this machine; `words`: of `ray start`."""
+    start = [str(RAY), "start", f"--address={head.gcs}", "--block", "--disable-usage-stats", *words]
+    log_path = folder / f"node-{secrets.token_hex(4)}.log"
+    with log_path.open("w") as log:
+        process = subprocess.Popen(
+            start, env=ray_environment(), cwd=folder, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        _wait_for_node(process, log_path)
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait_for_node(process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + NODE_STARTING_S
+    while "Ray runtime started" not in log.read_text(errors="replace"):
+        if process.poll() is not None or time.monotonic() > until:
+            raise RuntimeError(f"no further node of Ray: {log.read_text(errors='replace')}")
+        time.sleep(0.5)
 
 
 def _free_ports(count: int) -> list[int]:

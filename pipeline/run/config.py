@@ -37,6 +37,10 @@ PRESET_DIR = Path(__file__).parents[1] / "presets"
 MergeMode = Literal["instances", "semantic"]
 Runner = Literal["ray", "local"]
 """Who works: actors on Ray, or this process."""
+Role = Literal["reader", "prompter", "segmenter"]
+"""What the actors of a pool do."""
+ROLES: tuple[Role, ...] = ("reader", "prompter", "segmenter")
+"""In the order of the stages."""
 RunnerChoice = Literal["auto", "ray", "local"]
 """What a user may ask for; `auto` is settled once the plan is known."""
 
@@ -69,9 +73,10 @@ class TileOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """A fixed-size pool of actors and what each of them reserves."""
+    """A pool of actors and what each of them reserves."""
 
-    actors: int = 1
+    actors: int | Literal["auto"] = 1
+    """How many, fixed for a whole start. `auto`: as many as the cluster holds (`pool_sizes`)."""
     cpus: float = 1.0
     gpus: float = 0.0
     """Share of a GPU per actor. For a prompter and a segmenter on one GPU use e.g. 0.7 and 0.3: above one
@@ -79,7 +84,7 @@ class Pool:
     """
 
     def __post_init__(self) -> None:
-        if self.actors < 1 or self.cpus < 0 or self.gpus < 0:
+        if (self.actors != "auto" and self.actors < 1) or self.cpus < 0 or self.gpus < 0:
             raise ValueError(f"a pool needs at least one actor and no negative shares, got {self}")
 
 
@@ -93,8 +98,13 @@ class ResourceOptions:
     prompter: Pool = Pool(cpus=0.8)
     segmenter: Pool = Pool(cpus=0.5)
 
-    def pools(self) -> tuple[Pool, Pool, Pool]:
-        return self.reader, self.prompter, self.segmenter
+    def pool(self, role: Role) -> Pool:
+        """The pool of one role."""
+        return {"reader": self.reader, "prompter": self.prompter, "segmenter": self.segmenter}[role]
+
+    def pools(self) -> dict[Role, Pool]:
+        """All pools, in the order of the stages."""
+        return {role: self.pool(role) for role in ROLES}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -254,9 +254,9 @@ def _run_on_ray(work: Sequence[Work], screen: Screen) -> Iterator[BlockSummary]:
     first = contexts[0]
     pools = first.config.resources
     stages = (
-        ActorStage(actor=ReadActor, pool=pools.reader),
-        ActorStage(actor=PromptActor, pool=pools.prompter, concurrent=BLOCKS_IN_FLIGHT),
-        ActorStage(actor=SegmentActor, pool=pools.segmenter),
+        ActorStage(actor=ReadActor, role="reader"),
+        ActorStage(actor=PromptActor, role="prompter", concurrent=BLOCKS_IN_FLIGHT),
+        ActorStage(actor=SegmentActor, role="segmenter"),
     )
     rows = [block_to_row(block) | {RUN: run} for run, (_, blocks) in enumerate(work) for block in blocks]
     weight = max(image_row_bytes(context.lattice) for context in contexts)
@@ -264,7 +264,7 @@ def _run_on_ray(work: Sequence[Work], screen: Screen) -> Iterator[BlockSummary]:
     with screen.waiting(
         f"Ray starts, and its actors are loading {models}", "the first block came through after"
     ) as came:
-        for row in run_actors(rows, stages, contexts, pools, row_bytes=weight):
+        for row in run_actors(rows, stages, contexts, pools, row_bytes=weight, say=screen.say):
             came()
             yield BlockSummary(**row)
 

@@ -1,8 +1,10 @@
 """Ray: rows through pools of actors, tasks of the merge, and the cluster both run on. The only module that
 imports ray.
 
-1. `run_actors` sends rows (scalars and bytes) through stages of actors. Pools are of fixed size. It refuses
-   to ask for more CPUs or GPUs than the cluster has, because an oversubscribed pool silently stops streaming.
+1. `run_actors` sends rows (scalars and bytes) through stages of actors. Pools are of fixed size, which
+   `pool_sizes` settles from the nodes of the cluster: an oversubscribed pool silently stops streaming.
+   Prompters and segmenters that share GPUs are placed in pairs (`_Pairs`): left to itself, Ray may lay three
+   segmenters on one GPU, and then a prompter waits for a whole one for ever.
 2. `run_tasks_ray` runs the tasks of phase two, a bounded number of them at a time.
 3. Both join the cluster that this driver runs in, or start a Ray of their own on this machine.
 
@@ -13,20 +15,24 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pyarrow as pa
 
 from pipeline.errors import InputError, ModelError, TerraqueryError
 from pipeline.files.raster_access import SMALL_CACHE_MB, set_process_defaults
+from pipeline.process_guard import ProcessGuard
 from pipeline.run.choose_runner import cluster_named
-from pipeline.run.config import Pool, ResourceOptions
+from pipeline.run.config import Pool, ResourceOptions, Role
 from pipeline.run.infer.block_rows import store_limit_bytes
 from pipeline.run.merge.merge_job import MergeJob, Task
+from pipeline.run.pool_sizes import Node, count_of, size_pools
 from pipeline.run.ray_access import joining_refused, own_token, require_closed
 from pipeline.run.shortage import causes
 from pipeline.run.stop_signals import heed_again, unbroken
@@ -37,6 +43,9 @@ if TYPE_CHECKING:
 
 RAY_STARTS = 3
 """How often a Ray of our own is started before giving up."""
+
+PLACING_S = 120
+"""Seconds that Ray has to reserve room for pairs. What is free is reserved at once."""
 
 TASKS_PER_CPU = 2
 """Tasks of phase two submitted per CPU: one runs, one waits; the driver never queues a region's worth of
@@ -64,7 +73,8 @@ class ActorStage:
     """
 
     actor: type
-    pool: Pool
+    role: Role
+    """Which pool of the resources it takes."""
     concurrent: int | None = None
     """Calls that one actor works on at once; for classes with an async `__call__`."""
 
@@ -83,38 +93,50 @@ def run_actors(
     resources: ResourceOptions,
     *,
     row_bytes: int | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Send rows (scalars and bytes) through stages of actors. Yields the rows of the last stage as they are
     done, in any order.
 
     `row_bytes`: size of the heaviest row between stages, which bounds the object store that the flow may
-    fill. None: Ray decides. Raises InputError when the pools need more than the cluster has, and whatever a
-    worker raised.
+    fill. None: Ray decides. `say`: told the sizes of pools that fill the cluster. Raises InputError when the
+    pools need more than the cluster has, and whatever a worker raised.
     """
     import ray.data
 
-    _connect(resources)
+    _join_cluster()
+    nodes = _nodes()
+    sizes = size_pools(resources, nodes, n_blocks=len(rows))
+    if say is not None and any(pool.actors == "auto" for pool in resources.pools().values()):
+        cpus = sum(node.cpus for node in nodes)
+        gpus = sum(node.gpus for node in nodes)
+        say(f"on {count_of(nodes)} with {cpus:g} CPUs and {gpus:g} GPUs: {sizes}")
     _configure_data(
         None
         if row_bytes is None
-        else store_limit_bytes(row_bytes, [stage.pool.actors * stage.in_flight for stage in stages])
+        else store_limit_bytes(row_bytes, [sizes.of(stage.role) * stage.in_flight for stage in stages])
     )
     intake = _open_intake()
     dataset = ray.data.read_datasource(
         _row_source(rows, intake), override_num_blocks=len(rows), num_cpus=resources.plan_cpus
     )
-    for stage in stages:
-        dataset = _add_stage(dataset, stage, context)
-    try:
-        done = iter(dataset.iter_rows())
-        yield from islice(done, 1)  # until then actors are loading, which nobody should wait for
-        with unbroken(on_stop=intake.close.remote):
-            yield from done
-    except ray.exceptions.RayError as error:
-        raise _readable(error) from error
+    with _paired(resources, sizes.pairs) as pairs:
+        for stage in stages:
+            place = None if stage.role == "reader" else pairs
+            pool = resources.pool(stage.role)
+            dataset = _add_stage(dataset, stage, context, pool, sizes.of(stage.role), place)
+        try:
+            done = iter(dataset.iter_rows())
+            yield from islice(done, 1)  # until then actors are loading, which nobody should wait for
+            with unbroken(on_stop=intake.close.remote):
+                yield from done
+        except ray.exceptions.RayError as error:
+            raise _readable(error) from error
 
 
-def _add_stage(dataset: Dataset, stage: ActorStage, context: object) -> Dataset:
+def _add_stage(
+    dataset: Dataset, stage: ActorStage, context: object, pool: Pool, actors: int, pairs: _Pairs | None
+) -> Dataset:
     from ray.data import ActorPoolStrategy
 
     return dataset.map_batches(
@@ -122,15 +144,67 @@ def _add_stage(dataset: Dataset, stage: ActorStage, context: object) -> Dataset:
         batch_size=1,
         batch_format="pyarrow",
         compute=ActorPoolStrategy(
-            size=stage.pool.actors,
+            size=actors,
             max_concurrent_calls_per_actor=stage.concurrent,
             max_tasks_in_flight_per_actor=stage.in_flight,
         ),
         fn_constructor_kwargs={"context": context},
-        num_cpus=stage.pool.cpus,
-        num_gpus=stage.pool.gpus or None,
+        num_cpus=pool.cpus,
+        num_gpus=pool.gpus or None,
         udf_modifying_row_count=False,
+        ray_remote_args_fn=None if pairs is None else pairs.places(),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pairs:
+    """Room for pairs of a prompter and a segmenter, reserved pair by pair."""
+
+    group: Any
+    """Ray's placement group, with one bundle per pair."""
+    n: int
+
+    def places(self) -> Callable[[], dict[str, Any]]:
+        """Say of one actor of a pool after the other where it goes: into the bundle of its number."""
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        numbers = count()
+
+        def place() -> dict[str, Any]:
+            bundle = next(numbers) % self.n
+            strategy = PlacementGroupSchedulingStrategy(self.group, placement_group_bundle_index=bundle)
+            return {"scheduling_strategy": strategy}
+
+        return place
+
+
+@contextmanager
+def _paired(resources: ResourceOptions, n_pairs: int) -> Iterator[_Pairs | None]:
+    """Reserve room for pairs, and give it back. None: there are no pairs. Raises InputError when the room is
+    taken by somebody else.
+    """
+    import ray
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    if not n_pairs:
+        yield None
+        return
+    cpus = resources.prompter.cpus + resources.segmenter.cpus
+    gpus = resources.prompter.gpus + resources.segmenter.gpus
+    bundle = {"CPU": round(cpus, 4), "GPU": round(gpus, 4) if gpus <= 1 else ceil(gpus)}
+    group = placement_group([bundle] * n_pairs, strategy="PACK")
+    try:
+        if not group.wait(PLACING_S):
+            raise InputError(
+                f"Ray did not place {n_pairs} pairs of a prompter and a segmenter within {PLACING_S} s; "
+                "other work holds the GPUs",
+                remedy="wait for it to end, or set actors under [resources.prompter] and "
+                "[resources.segmenter] to what is free",
+            )
+        yield _Pairs(group=group, n=n_pairs)
+    finally:
+        with suppress(ray.exceptions.RayError):
+            remove_placement_group(group)
 
 
 def _open_intake() -> Any:
@@ -231,23 +305,12 @@ def _run_task(task: Task, job: MergeJob, key: Any) -> Any:
     return task(job, key)
 
 
-def _connect(pools: ResourceOptions) -> None:
-    """Join a cluster (`_join_cluster`); refuse to oversubscribe it."""
+def _nodes() -> list[Node]:
+    """The nodes of the cluster that have CPUs. A head without any runs no actors."""
     import ray
 
-    _join_cluster()
-    have = ray.cluster_resources()
-    need_cpus = pools.plan_cpus + sum(pool.actors * pool.cpus for pool in pools.pools())
-    need_gpus = sum(pool.actors * pool.gpus for pool in pools.pools())
-    for name, need in (("CPU", need_cpus), ("GPU", need_gpus)):
-        if need > have.get(name, 0.0) + 1e-9:
-            raise InputError(
-                f"the actor pools of this run need {need:g} {name}s, more than the cluster has; an "
-                "oversubscribed pool would run the "
-                "stages one after the other",
-                came=f"{have.get(name, 0.0):g} {name}s",
-                remedy="lower actors, cpus or gpus under [resources] in --config, or add nodes",
-            )
+    offers = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(cpus=offer["CPU"], gpus=offer.get("GPU", 0.0)) for offer in offers if offer.get("CPU")]
 
 
 def _join_cluster() -> None:
@@ -284,6 +347,7 @@ def _start_own_ray() -> None:
     for left in reversed(range(RAY_STARTS)):
         try:
             ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="WARNING")
+            _guard_own_ray()
         except Exception as error:
             ray.shutdown()
             if "timed out during startup" not in str(error):
@@ -298,6 +362,15 @@ def _start_own_ray() -> None:
                 ) from error
         else:
             return
+
+
+def _guard_own_ray() -> None:
+    """Let the processes of the Ray that was just started end with this one. They do so by themselves, except
+    for two agents, when this process is killed."""
+    guard = ProcessGuard()
+    for process in psutil.Process().children(recursive=True):
+        if process.pid != guard.pid:
+            guard.name(process.pid)
 
 
 def _configure_data(store_bytes: int | None) -> None:

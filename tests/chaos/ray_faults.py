@@ -6,18 +6,17 @@ join them by their address, and with their token.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 from killed_jobs import JobProcess
-from ray_heads import RAY, Head, ray_environment, ray_head
+from ray_heads import Head, ray_environment, ray_head, ray_node
 from trials import Trial
 
 NODE_CPUS = 6
@@ -41,7 +40,9 @@ class RayMachines:
         if self._head is None:
             self._head = self._stack.enter_context(ray_head(self.folder, "--num-cpus", str(NODE_CPUS)))
         if self._node is None or self._node.poll() is not None:
-            self._node = self._stack.enter_context(_second_node(self._head, self.folder))
+            self._node = self._stack.enter_context(
+                ray_node(self._head, self.folder, "--num-cpus", str(NODE_CPUS))
+            )
         ours = {name: value for name, value in ray_environment().items() if name.startswith("RAY_")}
         return ours | {"RAY_ADDRESS": self._head.gcs}
 
@@ -88,34 +89,6 @@ def _title(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
-
-
-@contextmanager
-def _second_node(head: Head, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    words = [str(RAY), "start", f"--address={head.gcs}", "--block", "--num-cpus", str(NODE_CPUS)]
-    words += ["--disable-usage-stats"]
-    with (folder / "node.log").open("w") as log:
-        process = subprocess.Popen(
-            words, env=ray_environment(), cwd=folder, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        _wait_for_raylet(process, folder / "node.log")
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-
-
-def _wait_for_raylet(process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + STARTING_S
-    while "Ray runtime started" not in log.read_text(errors="replace"):
-        if process.poll() is not None or time.monotonic() > until:
-            raise RuntimeError(f"no second node of Ray: {log.read_text(errors='replace')}")
-        time.sleep(0.5)
 
 
 def _begun(trial: Trial) -> JobProcess:

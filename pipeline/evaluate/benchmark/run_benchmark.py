@@ -100,9 +100,9 @@ def run_parts(planned: PlannedEvaluation, parts: list[int]) -> Iterator[PartSumm
         return
     pools = planned.preset.resources
     stages = (
-        ActorStage(actor=_ReadActor, pool=pools.reader),
-        ActorStage(actor=_PromptActor, pool=pools.prompter, concurrent=BLOCKS_IN_FLIGHT),
-        ActorStage(actor=_ScoreActor, pool=pools.segmenter),
+        ActorStage(actor=_ReadActor, role="reader"),
+        ActorStage(actor=_PromptActor, role="prompter", concurrent=BLOCKS_IN_FLIGHT),
+        ActorStage(actor=_ScoreActor, role="segmenter"),
     )
     for row in run_actors([{"part": part} for part in parts], stages, planned.context, pools):
         yield PartSummary(**row)
