@@ -29,7 +29,11 @@ EXAMPLES = """examples:
 Nothing in the run is changed. Damaged block records heal when the run's own command is started again; damaged
 results are made anew from the records by jobs/restitch_region.py.
 
-Exit codes: 0 sound, 2 no run directory, 4 something is wrong or could not be checked, 1 anything else."""
+While an update (--update) is under way or was interrupted, the result before it is checked, and how far the
+update is is told.
+
+Exit codes: 0 sound, 2 no run directory, 4 something is wrong or could not be checked, or an update has not
+ended, 1 anything else."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,8 +61,16 @@ def print_verdict(verdict: Verdict, *, quiet: bool) -> None:
             print(f"    {finding.place}: {finding.text}")
         if count > len(shown):
             print(f"    and {count - len(shown)} more")
+    if verdict.update:
+        print(f"NOT ENDED    {verdict.update}")
     if not quiet:
-        print("the run is sound" if verdict.sound else "the run is NOT sound")
+        print(_last_line(verdict))
+
+
+def _last_line(verdict: Verdict) -> str:
+    if verdict.intact:
+        return "the result that counts is sound" if verdict.update else "the run is sound"
+    return "the run is NOT sound"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -30,7 +30,7 @@ from pipeline.files.fingerprint import fingerprint
 from pipeline.grid.tiles import Plan
 from pipeline.load.prepare_scenes import of_catalog
 from pipeline.schema.imagery import Scene
-from pipeline.schema.tiling import TileLattice, Window
+from pipeline.schema.tiling import TileLattice, Window, block_place
 from pipeline.write.changing_parameters import shared_parameters
 from pipeline.write.records.record_keys import AlikeKeys, BlockKey, RecordKeys
 from pipeline.write.run_json import RunInfo
@@ -56,7 +56,7 @@ class BlockInputs:
 
     def of(self, block_id: str) -> BlockKey | None:
         """Give the key of a block. None: no tile of it is looked at."""
-        row, col = (int(part) for part in block_id.removeprefix("b").split("_"))
+        row, col = block_place(block_id)
         k = self.lattice.block_tiles
         looked_at = self.inside[row * k : (row + 1) * k, col * k : (col + 1) * k]
         if not looked_at.any():
@@ -109,6 +109,38 @@ def inputs_of_plan(parameters: Mapping[str, Any], plan: Plan) -> BlockInputs:
     )
 
 
+def aim_of(fingerprint: str, keys: BlockInputs) -> dict[str, Any]:
+    """Say what an update makes of a run, for run.json: the fingerprint that the run gets, and the scenes that
+    its blocks follow from. Its tiles stand in plan.parquet.
+    """
+    scenes = zip(keys.scene_ids, keys.contents, keys.windows.tolist(), strict=True)
+    return {"fingerprint": fingerprint, "run": keys.shared, "scenes": [list(scene) for scene in scenes]}
+
+
+def keys_of_aim(info: RunInfo, inside: NDArray[np.bool_]) -> BlockInputs:
+    """The inputs of the blocks of a run whose update has not ended, as they are to become (`aim_of`).
+
+    `inside`: of plan.parquet. Raises InputError for a run.json that is damaged there.
+    """
+    try:
+        scenes = [(str(name), str(content), _window(edges)) for name, content, edges in info.update["scenes"]]
+        shared = str(info.update["run"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            "run.json must say what an update makes of the run",
+            came=repr(error),
+            remedy="start segment_region.py again with the command of the update: it writes the file again",
+        ) from error
+    return BlockInputs(
+        shared=shared,
+        lattice=info.lattice,
+        inside=inside,
+        scene_ids=tuple(name for name, _, _ in scenes),
+        contents=tuple(content for _, content, _ in scenes),
+        windows=_edges([window for _, _, window in scenes]),
+    )
+
+
 def keys_of_run(info: RunInfo, inside: NDArray[np.bool_]) -> RecordKeys:
     """The inputs of the blocks of a run that has begun, or of one that was merged again elsewhere.
 
@@ -141,7 +173,6 @@ def _inputs(
     scenes: Sequence[Scene],
     windows: Sequence[Window],
 ) -> BlockInputs:
-    edges = [(window.row0, window.col0, window.row1, window.col1) for window in windows]
     return BlockInputs(
         shared=shared,
         lattice=lattice,
@@ -151,8 +182,14 @@ def _inputs(
             _content(scene, named, parameters)
             for scene, named in zip(scenes, parameters["scenes"], strict=True)
         ),
-        windows=np.array(edges, dtype=np.int64).reshape(-1, 4),
+        windows=_edges(windows),
     )
+
+
+def _edges(windows: Sequence[Window]) -> NDArray[np.int64]:
+    """(n, 4) row0, col0, row1, col1."""
+    edges = [(window.row0, window.col0, window.row1, window.col1) for window in windows]
+    return np.array(edges, dtype=np.int64).reshape(-1, 4)
 
 
 def _content(scene: Scene, named: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ from pipeline.prompt.build_prompter import (
 )
 from pipeline.prompt.profile import load_profile
 from pipeline.prompt.prompter_checkpoint import resolve_model
-from pipeline.run.block_inputs import inputs_of_plan, shared_fingerprint
+from pipeline.run.block_inputs import aim_of, inputs_of_plan, shared_fingerprint
 from pipeline.run.choose_runner import ChosenRunner, choose_runner
 from pipeline.run.config import (
     Preset,
@@ -259,8 +259,13 @@ def claim(planned: PlannedRun, *, say: Callable[[str], None] | None = None) -> C
     run_dir.claim(planned.parameters, new_run=request.new_run, update=request.update, say=say)
     earlier = None if request.new_run else earlier_start(run_dir)
     require_same_pins(run_dir, earlier, plan.scenes)
+    keys = inputs_of_plan(planned.parameters, plan)
     info = begin(
-        run_dir, start_info(planned, sources, earlier), new_run=request.new_run, update=request.update
+        run_dir,
+        start_info(planned, sources, earlier),
+        new_run=request.new_run,
+        update=request.update,
+        aim=aim_of(planned.fingerprint, keys),
     )
     if request.new_run:
         run_dir.clear()
@@ -270,7 +275,7 @@ def claim(planned: PlannedRun, *, say: Callable[[str], None] | None = None) -> C
         scene_sources=sources,
         run_dir=str(run_dir.path),
         fingerprint=planned.fingerprint,
-        keys=inputs_of_plan(planned.parameters, plan),
+        keys=keys,
         model_ids=model_ids(planned.parameters, request.config),
     )
     _write_plan(run_dir, planned)

@@ -24,6 +24,12 @@ def block_id(block_row: int, block_col: int) -> str:
     return f"b{block_row:05d}_{block_col:05d}"
 
 
+def block_place(block_id: str) -> tuple[int, int]:
+    """(block_row, block_col) of the block with this name."""
+    row, col = block_id.removeprefix("b").split("_")
+    return int(row), int(col)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
     """A half-open rectangle of pixels of the run grid: rows [row0, row1), columns [col0, col1)."""

@@ -1,7 +1,7 @@
 """run.json as the one document that is rewritten: who may publish, and which snapshot counts.
 
 1. `begin` writes it when a driver starts. It names the driver (`at_work`), and keeps what was published: a
-   reader sees the earlier result until the new one is whole.
+   reader sees the earlier result until the new one is whole. Of an update it says what the run becomes.
 2. `conclude` writes it when a snapshot is whole, over the version that names this driver. A driver that slept
    while another one took over finds another name there, and is refused. So the pointer moves at once, and
    never back.
@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import IncompleteRunError
 from pipeline.files.fail_point import reach
@@ -43,14 +44,20 @@ def finished_run(place: Place) -> RunDir:
 
 
 def begin[Info: (RunInfo, ZonedInfo)](
-    run_dir: RunDir, info: Info, *, new_run: bool = False, update: bool = False
+    run_dir: RunDir,
+    info: Info,
+    *,
+    new_run: bool = False,
+    update: bool = False,
+    aim: Mapping[str, Any] | None = None,
 ) -> Info:
     """Write run.json for a driver that starts; the caller holds the lock. Returns `info` as it counts: it has
     the start of the first start of this run.
 
     Where the same run has published, run.json keeps saying what it published; `new_run`: not any more.
-    `update`: the run that is there is the same one, with another area or other scenes. Raises
-    IncompleteRunError when another driver has taken over.
+    `update`: the run that is there is the same one, with another area or other scenes. Until it is concluded,
+    run.json names `aim`, which says what its block records are to be of; so it does where a start goes back
+    on an update that was interrupted. Raises IncompleteRunError when another driver has taken over.
     """
     token = this_driver().token
     reach("before_run_json_begin")
@@ -72,7 +79,11 @@ def begin[Info: (RunInfo, ZonedInfo)](
                 snapshot=before.snapshot,
                 earlier=before.earlier,
             )
-            written = _with_pins(before, info) if before.snapshot else info
+            if before.snapshot:
+                under_way = (aim or {}) if update or before.update else {}
+                written = replace(_with_pins(before, info), update=under_way)
+            else:
+                written = info
         info = replace(info, at_work=token)
         require_not_lost(run_dir.path)  # after the look at run.json: whoever takes over now writes it, too
         if run_dir.run_json.swap(_bytes(replace(written, at_work=token)), stored.version) is not None:
@@ -100,7 +111,7 @@ def conclude[Info: (RunInfo, ZonedInfo)](run_dir: RunDir, info: Info) -> Info:
     published: RunInfo | ZonedInfo = any_run_of(stored.data, run_dir.run_json)
     snapshot = run_dir.results.name if run_dir.results != run_dir.path else ""
     names = [name for name in (published.snapshot, *published.earlier) if name and name != snapshot]
-    info = replace(info, at_work="", snapshot=snapshot, earlier=tuple(names[:KEPT_NAMES]))
+    info = replace(info, at_work="", update={}, snapshot=snapshot, earlier=tuple(names[:KEPT_NAMES]))
     reach("before_run_json_swap")
     if (
         published.at_work != this_driver().token

@@ -98,6 +98,9 @@ class RunInfo:
     """Snapshots that counted before, the latest first."""
     at_work: str = ""
     """Text that only the driver knows that may publish next. Empty: none has begun since the last."""
+    update: Mapping[str, Any] = field(default_factory=dict)
+    """What an update that has not ended makes of the run (`run.block_inputs.aim_of`), while everything else
+    here is of the result that counts. Empty: there is none; the key is then left out."""
     started: str = ""
     """RFC 3339, UTC: the first start of the run."""
     ended: str = ""
@@ -115,7 +118,7 @@ def run_json_bytes(info: RunInfo) -> bytes:
     null.
     """
     document = {item.name: getattr(info, item.name) for item in fields(info)}
-    for name in ("gate", "records_share"):
+    for name in ("gate", "records_share", "update"):
         if not document[name]:
             del document[name]
     document["parameters"] = canonical(info.parameters)

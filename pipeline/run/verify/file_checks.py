@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +49,16 @@ def check_run_json(run_dir: RunDir, info: RunInfo | ZonedInfo, found: Findings) 
                 found.add("run.json", name, "it is not there, and a run that has ended has one")
         elif not (run_dir.path / path).exists():
             found.add("run.json", name, f"{path} is named and missing")
-    leftovers = [name for name in run_dir.path.children() if name.endswith(".tmp")]
+    leftovers = [name for name in run_dir.path.children() if name.endswith(".tmp") and not info.update]
     if leftovers:
         found.add("run.json", leftovers[0], f"{len(leftovers)} unfinished files in a run that has ended")
 
 
-def check_plan(run_dir: RunDir, info: RunInfo, scratch: Path, found: Findings) -> NDArray[np.bool_] | None:
-    """Check plan.parquet against the lattice. Returns its tiles (n_tile_rows, n_tile_cols), True = looked at;
-    None: it cannot be read.
+def check_plan(
+    run_dir: RunDir, info: RunInfo, scratch: Path, found: Findings, *, scene_ids: Collection[str]
+) -> NDArray[np.bool_] | None:
+    """Check plan.parquet against the lattice and the scenes that it may name. Returns its tiles
+    (n_tile_rows, n_tile_cols), True = looked at; None: it cannot be read.
     """
     try:
         inside = read_inside(run_dir.plan, info.lattice)
@@ -70,7 +72,7 @@ def check_plan(run_dir: RunDir, info: RunInfo, scratch: Path, found: Findings) -
         found.add("plan", f"column {name}", text)
     if "scene_ids" in table.column_names:
         named = set(table["scene_ids"].combine_chunks().flatten().unique().to_pylist())
-        unknown = sorted(named - {scene.scene_id for scene in info.scenes})
+        unknown = sorted(named.difference(scene_ids))
         if unknown:
             found.add("plan", "column scene_ids", f"{unknown[0]} is no scene of run.json")
     return inside
@@ -106,8 +108,11 @@ def _short(value: pa.Scalar) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def check_item(run_dir: RunDir, found: Findings) -> None:
-    """Check item.json: one STAC Feature, whose assets exist with the sizes and hashes that it gives."""
+def check_item(run_dir: RunDir, info: RunInfo | ZonedInfo, found: Findings) -> None:
+    """Check item.json: one STAC Feature, whose assets exist with the sizes and hashes that it gives.
+
+    While an update is under way the plan is another one, and the item is of the result that counts.
+    """
     if not run_dir.item.is_file():
         return  # run.json says whether there should be one
     try:
@@ -123,7 +128,7 @@ def check_item(run_dir: RunDir, found: Findings) -> None:
         if not path.exists():
             found.add("item", name, f"{path.name} is missing")
             continue
-        if "file:size" not in asset or not path.is_file():
+        if "file:size" not in asset or not path.is_file() or (info.update and path == run_dir.plan):
             continue
         size, digest = measured(path)
         if size != asset["file:size"]:

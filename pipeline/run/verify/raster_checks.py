@@ -54,6 +54,7 @@ class RasterChecker:
         self._info = info
         self._objects = objects
         self._found = found
+        self._replaced = records.replaced
         self._counted = np.zeros(objects.id.size, dtype=np.int64)
         self._arrays = open_arrays(run_dir.masks, info)
         self._copies = tempfile.TemporaryDirectory(prefix="verify-")
@@ -65,10 +66,13 @@ class RasterChecker:
         ]
 
     def check_block(self, block: Block) -> None:
-        """Compare a block's pixels of all queries with its rows and record."""
+        """Compare a block's pixels of all queries with its rows and record; with its rows alone where its
+        record was replaced.
+        """
         window = self._info.lattice.block_core(*block)
         rows = slice(window.row0, window.row1)
         cols = slice(window.col0, window.col1)
+        replaced = block_id(*block) in self._replaced
         for query, source in enumerate(self._sources):
             place = f"{block_id(*block)}, query {query}"
             try:
@@ -76,13 +80,14 @@ class RasterChecker:
                     np.asarray(self._arrays[name][query, rows, cols])
                     for name in ("instance_id", "mask", "score")
                 )
-                looked_at = source.looked_at(*block)
+                looked_at = None if replaced else source.looked_at(*block)
             except (OSError, ValueError, RuntimeError, RecordError) as error:
                 self._found.add("rasters", place, f"it cannot be read: {error}")
                 continue
             self._compare(f"{place}, instance_id", window, ids, self._burnt(window, query))
+            ground = mask == 0 if looked_at is None else looked_at
             self._compare(
-                f"{place}, mask", window, mask, np.where(ids > 0, 1, np.where(looked_at, 0, MASK_FILL))
+                f"{place}, mask", window, mask, np.where(ids > 0, 1, np.where(ground, 0, MASK_FILL))
             )
             self._check_scores(place, window, query, ids, score)
 

@@ -5,11 +5,13 @@ The ledger is a function of plan and records. So it is written once more, from t
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError, OtherInputsError, RecordError
@@ -17,7 +19,7 @@ from pipeline.files.store.stored_files import read_parquet
 from pipeline.run.block_inputs import keys_of_run
 from pipeline.run.verify.file_checks import differing_columns
 from pipeline.run.verify.findings import Findings
-from pipeline.schema.tiling import block_id
+from pipeline.schema.tiling import TileLattice, block_id, block_place
 from pipeline.write.coverage import CLOUD_COLUMNS, GATE_COLUMNS, Conservation, write_coverage
 from pipeline.write.plan_table import planned_blocks
 from pipeline.write.records.block_records import check_record
@@ -26,6 +28,8 @@ from pipeline.write.records.record_keys import RecordKeys
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
 
+NO_RECORD = "the block is planned and has no record"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Records:
@@ -33,6 +37,8 @@ class Records:
 
     run_dir: RunDir
     keys: RecordKeys
+    replaced: frozenset[str] = frozenset()
+    """block_ids of those that an update which has not ended has done again already."""
 
 
 def records_of(run_dir: RunDir, info: RunInfo, inside: NDArray[np.bool_], found: Findings) -> Records | None:
@@ -56,14 +62,19 @@ def check_records(records: Records, info: RunInfo, inside: NDArray[np.bool_], fo
     Returns whether all planned blocks have one: what depends on them can be checked then.
     """
     planned = [block_id(*block) for block in planned_blocks(info.lattice, inside)]
-    there = {path.stem for path in record_files(records.run_dir)}
     done = done_blocks(records.run_dir, records.keys, planned)
     for name in sorted(set(planned) - set(done.done)):
-        found.add("records", name, done.unusable.get(name, "the block is planned and has no record"))
-    for name in sorted(there - set(planned)):
+        found.add("records", name, done.unusable.get(name, NO_RECORD))
+    check_unplanned(records, set(planned), found)
+    return len(planned) == len(done.done)
+
+
+def check_unplanned(records: Records, planned: Set[str], found: Findings) -> None:
+    """Check that the other records are whole, and of this run at another time."""
+    there = {path.stem for path in record_files(records.run_dir)}
+    for name in sorted(there - planned):
         if not _is_kept(records, name):
             found.add("records", name, "the record is of a block that is not planned")
-    return len(planned) == len(done.done)
 
 
 def _is_kept(records: Records, name: str) -> bool:
@@ -80,7 +91,10 @@ def _is_kept(records: Records, name: str) -> bool:
 def check_ledger(
     records: Records, info: RunInfo, inside: NDArray[np.bool_], scratch: Path, found: Findings
 ) -> None:
-    """Compare coverage.parquet with the ledger that plan and records give, and its counts with run.json."""
+    """Compare coverage.parquet with the ledger that plan and records give, and its counts with run.json.
+
+    Of blocks whose records were replaced, the ledger cannot be made again.
+    """
     path = records.run_dir.coverage
     try:
         table = read_parquet(path)
@@ -93,7 +107,7 @@ def check_ledger(
         counted = write_coverage(
             again,
             info.lattice,
-            inside,
+            inside & ~_tiles_of(records.replaced, info.lattice),
             keys=records.keys,
             queries=info.queries,
             more=more,
@@ -101,9 +115,29 @@ def check_ledger(
     except RecordError as error:
         found.add("ledger", "records", str(error))
         return
-    for name, text in differing_columns(read_parquet(again.coverage), table):
+    wanted = read_parquet(again.coverage)
+    if records.replaced:
+        wanted, table = (_without(rows, records.replaced) for rows in (wanted, table))
+    for name, text in differing_columns(wanted, table):
         found.add("ledger", f"column {name}", text)
-    _check_counts(counted, info, found)
+    if not records.replaced:
+        _check_counts(counted, info, found)
+
+
+def _tiles_of(blocks: Iterable[str], lattice: TileLattice) -> NDArray[np.bool_]:
+    """(n_tile_rows, n_tile_cols), True = a tile of one of the blocks."""
+    tiles = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.bool_)
+    k = lattice.block_tiles
+    for name in blocks:
+        row, col = block_place(name)
+        tiles[row * k : (row + 1) * k, col * k : (col + 1) * k] = True
+    return tiles
+
+
+def _without(table: pa.Table, blocks: Iterable[str]) -> pa.Table:
+    """The rows of a ledger that are not of these blocks."""
+    of_them = pc.is_in(table["block_id"], value_set=pa.array(sorted(blocks), pa.string()))
+    return table.filter(pc.invert(of_them))
 
 
 def _check_counts(counted: Conservation, info: RunInfo, found: Findings) -> None:

@@ -9,7 +9,8 @@
    (`raster_checks`).
 5. The snapshot has the files that its manifest names, with their hashes, and the catalogue item pins the
    same.
-6. A run of several zones is checked zone by zone, then what lies above them (`zoned_checks`).
+6. While an update is under way, all this is asked of the result before it (`update_checks`).
+7. A run of several zones is checked zone by zone, then what lies above them (`zoned_checks`).
 
 What cannot be checked because something before it is broken is said too. Nothing is written but to a folder
 of temporary files, and memory does not grow with the run but by a few numbers per object.
@@ -22,15 +23,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.errors import InputError
 from pipeline.run.verify.file_checks import check_item, check_manifest, check_plan, check_run_json
 from pipeline.run.verify.findings import Finding, Findings
 from pipeline.run.verify.object_checks import check_objects
 from pipeline.run.verify.raster_checks import RasterChecker, all_blocks
 from pipeline.run.verify.record_checks import Records, check_ledger, check_records, records_of
+from pipeline.run.verify.update_checks import (
+    Inside,
+    check_open_update,
+    plan_that_counts,
+    scenes_of_both,
+    update_text,
+)
 from pipeline.run.verify.zoned_checks import check_zoned_objects, check_zoned_tables, read_zones
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import finished_run
@@ -60,11 +65,18 @@ class Verdict:
     """Findings per check that was made; some may not be listed."""
     not_made: dict[str, str]
     """Check -> why it could not be made."""
+    update: str = ""
+    """How far an update is that has not ended. Empty: there is none."""
+
+    @property
+    def intact(self) -> bool:
+        """Whether everything was checked and nothing is wrong with the result that counts."""
+        return not self.not_made and not any(self.counts.values())
 
     @property
     def sound(self) -> bool:
-        """Whether everything was checked and nothing is wrong."""
-        return not self.not_made and not any(self.counts.values())
+        """Whether the run is intact, and no update of it has begun and not ended."""
+        return self.intact and not self.update
 
 
 def verify(path: str | Path, *, progress: Callable[[str, float], None] | None = None) -> Verdict:
@@ -83,12 +95,15 @@ def verify(path: str | Path, *, progress: Callable[[str, float], None] | None = 
     info = read_any_run(run_dir.run_json)
     found = Findings()
     told = progress or (lambda _name, _share: None)
+    update = ""
     if isinstance(info, ZonedInfo):
         not_made = _check_zoned(run_dir, info, found, told)
     else:
-        not_made = _Checks(run_dir, info, found, told).make()
+        checks = _Checks(run_dir, info, found, told)
+        not_made = checks.make()
+        update = checks.update
     counts = {name: found.count(name) for name in CHECKS if name not in not_made}
-    return Verdict(info=info, findings=found.kept, counts=counts, not_made=not_made)
+    return Verdict(info=info, findings=found.kept, counts=counts, not_made=not_made, update=update)
 
 
 def _check_zoned(
@@ -115,7 +130,7 @@ def _check_zoned(
     progress("manifest", 1.0)
     check_manifest(run_dir, info, found)
     progress("item", 1.0)
-    check_item(run_dir, found)
+    check_item(run_dir, info, found)
     return not_made
 
 
@@ -128,6 +143,8 @@ class _Checks:
         self._found = found
         self._progress = progress
         self._not_made: dict[str, str] = {}
+        self.update = ""
+        """`Verdict.update`."""
 
     def make(self) -> dict[str, str]:
         """Make all checks that can be made. Returns check -> why it was not made, for the others."""
@@ -137,26 +154,39 @@ class _Checks:
             scratch = Path(folder)
             self._progress("plan", 0.0)
             records = None
-            inside = check_plan(self._run_dir, info, scratch, self._found)
+            plan = check_plan(self._run_dir, info, scratch, self._found, scene_ids=scenes_of_both(info))
+            inside = plan_that_counts(self._run_dir, info, self._found) if info.update else plan
+            if info.update:
+                self.update = update_text("how far it is cannot be told")
             if inside is None:
                 self._skip("the plan cannot be read", "records", "ledger", "rasters")
             else:
                 records = records_of(self._run_dir, info, inside, self._found)
-                self._check_ledger(records, inside, scratch)
+                records = self._check_ledger(records, inside, plan, scratch)
             self._check_results(records)
         if info.status != "running":
             self._progress("manifest", 0.0)
             check_manifest(self._run_dir, info, self._found)
         self._progress("item", 0.0)
-        check_item(self._run_dir, self._found)
+        check_item(self._run_dir, info, self._found)
         return self._not_made
 
-    def _check_ledger(self, records: Records | None, inside: NDArray[np.bool_], scratch: Path) -> None:
+    def _check_ledger(
+        self, records: Records | None, inside: Inside, plan: Inside | None, scratch: Path
+    ) -> Records | None:
+        """Check records and ledger; returns the records as the rasters can be checked with. `inside`: the
+        plan of the result that counts; `plan`: what plan.parquet says.
+        """
         if records is None:
             self._skip("run.json does not say of what its records are", "records", "ledger", "rasters")
-            return
+            return None
         self._progress("records", 0.0)
-        complete = check_records(records, self._info, inside, self._found)
+        if self._info.update:
+            update = check_open_update(records, self._info, inside, plan, self._found)
+            self.update = update.text
+            records, complete = update.records, update.whole
+        else:
+            complete = check_records(records, self._info, inside, self._found)
         if self._info.status == "running":
             self._skip("the run has not ended", "ledger", "objects", "rasters")
         elif complete:
@@ -164,6 +194,7 @@ class _Checks:
             check_ledger(records, self._info, inside, scratch, self._found)
         else:
             self._skip("block records are missing or damaged", "ledger", "rasters")
+        return records
 
     def _check_results(self, records: Records | None) -> None:
         if self._info.status == "running":

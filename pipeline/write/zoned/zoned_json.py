@@ -82,6 +82,7 @@ class ZonedInfo:
     """As in an ordinary run."""
     earlier: tuple[str, ...] = ()
     at_work: str = ""
+    update: Mapping[str, Any] = field(default_factory=dict)
     started: str = ""
     ended: str = ""
 
@@ -89,6 +90,8 @@ class ZonedInfo:
 def zoned_json_bytes(info: ZonedInfo) -> bytes:
     """Make the text of run.json, as `run_json.run_json_bytes` does."""
     document: dict[str, object] = {item.name: getattr(info, item.name) for item in fields(info)}
+    if not info.update:
+        del document["update"]
     document["zones"] = [asdict(zone) for zone in info.zones]
     document["parameters"] = canonical(info.parameters)
     document["searches"] = [canonical(search) for search in info.searches]

@@ -5,9 +5,11 @@ Oracle: arrays of pixels, painted tile by tile.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,12 +19,19 @@ from numpy.typing import NDArray
 from run.infer.oracle_context import oracle_context
 
 from pipeline.errors import InputError
-from pipeline.run.block_inputs import BlockInputs, keys_of_run, shared_fingerprint, why_again
-from pipeline.schema.tiling import RunGrid, TileLattice
+from pipeline.run.block_inputs import (
+    BlockInputs,
+    aim_of,
+    keys_of_aim,
+    keys_of_run,
+    shared_fingerprint,
+    why_again,
+)
+from pipeline.schema.tiling import RunGrid, TileLattice, block_id
 from pipeline.write.plan_table import read_inside
 from pipeline.write.records.record_keys import key_of
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import read_run_json
+from pipeline.write.run_json import RunInfo, read_run_json
 
 SIDE, CORE, HALO, K = 14, 4, 1, 2
 LATTICE = TileLattice(
@@ -138,6 +147,24 @@ def test_a_larger_area_and_another_order_are_named() -> None:
     assert said == "larger area, other order of scenes"
     assert why_again("", key_of(large, name)) == ""
     assert why_again("no JSON", key_of(large, name)) == ""
+
+
+@given(worlds)
+def test_run_json_says_what_the_blocks_of_an_update_are_to_be_of(world: World) -> None:
+    """Through the text of the document."""
+    keys = inputs_of(world)
+    aim = json.loads(json.dumps(aim_of("f" * 64, keys)))
+    assert aim["fingerprint"] == "f" * 64
+    info = SimpleNamespace(update=aim, lattice=LATTICE)
+    again = keys_of_aim(cast("RunInfo", info), world[0])
+    names = [block_id(row, col) for row in range(2) for col in range(2)]
+    assert [again.of(name) for name in names] == [keys.of(name) for name in names]
+
+
+def test_an_aim_that_lacks_its_scenes_is_refused() -> None:
+    info = SimpleNamespace(update={"fingerprint": "f"}, lattice=LATTICE)
+    with pytest.raises(InputError, match="what an update makes of the run"):
+        keys_of_aim(cast("RunInfo", info), np.zeros((4, 4), dtype=np.bool_))
 
 
 def test_what_all_blocks_share_leaves_the_ground_out() -> None:

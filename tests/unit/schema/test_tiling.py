@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.schema.tiling import BlockSpec, RunGrid, TileLattice, TileSpec, Window, block_id, tile_id
+from pipeline.schema.tiling import (
+    BlockSpec,
+    RunGrid,
+    TileLattice,
+    TileSpec,
+    Window,
+    block_id,
+    block_place,
+    tile_id,
+)
 
 
 def lattices() -> st.SearchStrategy[TileLattice]:
@@ -69,6 +78,11 @@ def test_names_of_tiles_and_blocks_are_those_on_disk() -> None:
     block = BlockSpec(block_row=0, block_col=27, core=window, read=window, tiles=(tile,))
     assert (tile_id(3, 12345), tile.tile_id) == ("r00003c12345", "r00003c12345")
     assert (block_id(0, 27), block.block_id) == ("b00000_00027", "b00000_00027")
+    assert [block_place(name) for name in ("b00000_00000", "b00012_00345", "b123456_00007")] == [
+        (0, 0),
+        (12, 345),
+        (123456, 7),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,22 @@ class TestBegin:
         assert (info.snapshot, info.earlier, info.started) == ("", (), "2026-03-03T00:00:00Z")
         assert read_run_json(run_dir.run_json) == info
 
+    def test_an_update_says_what_the_run_becomes_until_it_ends(self, local: RunDir) -> None:
+        first = publish(local, "one")
+        other = replace(STARTING, fingerprint="0" * 64)
+        aim = {"fingerprint": other.fingerprint, "scenes": [["a", "c0", [0, 0, 4, 4]]]}
+        info = begin(local, other, update=True, aim=aim)
+        assert (info.fingerprint, info.snapshot, info.update) == (other.fingerprint, "one", {})
+        assert read_run_json(local.run_json) == replace(first, at_work=info.at_work, update=aim)
+        bar_sleepers(local)
+        assert read_run_json(local.run_json).update == aim, "whoever cleans up leaves it"
+        back = {"fingerprint": STARTING.fingerprint, "scenes": []}
+        begin(local, STARTING, aim=back)
+        assert read_run_json(local.run_json).update == back, "the start goes back: records are of both"
+        assert conclude(fill(local, "two"), ended(begin(local, other, update=True, aim=aim))).update == {}
+        begin(local, other, aim=aim)
+        assert read_run_json(local.run_json).update == {}, "nothing is left of it"
+
     def test_a_run_of_an_earlier_version_that_ended_is_written_as_running(self, run_dir: RunDir) -> None:
         """It has no snapshot to go on with: its results lie in the directory itself."""
         write_run_json(run_dir.run_json, run_info())
