@@ -184,7 +184,8 @@ class _Checks:
         if self._info.update:
             update = check_open_update(records, self._info, inside, plan, self._found)
             self.update = update.text
-            records, complete = update.records, update.whole
+            records = update.records
+            complete = update.whole
         else:
             complete = check_records(records, self._info, inside, self._found)
         if self._info.status == "running":
