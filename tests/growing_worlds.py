@@ -42,7 +42,7 @@ class GrowingWorld:
 
 
 def make_growing_world(folder: Path) -> GrowingWorld:
-    """Write the scenes, labels and areas. `words`: one query, oracle models, blocks of 48 x 48 px."""
+    """Write the scenes, labels and areas of a world."""
     rng = np.random.default_rng(8)
     for name, (start, side) in {"june": (0, SIDE), "july": (0, 40), "late": (10, 80)}.items():
         pixels = rng.integers(30, 220, (3, side, side)).astype(np.uint8)
@@ -58,7 +58,14 @@ def make_growing_world(folder: Path) -> GrowingWorld:
     area(folder / "north.gpkg", NORTH)
     area(folder / "all.gpkg", ALL)
     area(folder / "beyond.gpkg", (3.5, 3.5, 100.5, 107.5))
-    words: list[object] = ["--query", "tanks", "--models", f"oracle:{labels_path}", "--runner", "local"]
+    assert labels_path == folder / "labels.tif"
+    return world_in(folder)
+
+
+def world_in(folder: Path) -> GrowingWorld:
+    """The world whose files lie in a folder. `words`: one query, oracle models, blocks of 48 x 48 px."""
+    models = ["--models", f"oracle:{folder / 'labels.tif'}"]
+    words: list[object] = ["--query", "tanks", *models, "--runner", "local"]
     return GrowingWorld(folder=folder, words=[*words, "--tile", 32, "--halo", 4, "--block", 2])
 
 

@@ -34,9 +34,9 @@ from pipeline.run.prepare import (
     claim,
     find_imagery,
     plan_run,
-    rehearse,
 )
 from pipeline.run.ray_engine import ActorStage, on_one_machine, run_actors, run_tasks_ray
+from pipeline.run.rehearsal import rehearse
 from pipeline.run.report_imagery import Imagery
 from pipeline.run.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
 from pipeline.run.screen import Say, Screen, patient, quiet_screen

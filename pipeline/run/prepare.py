@@ -4,7 +4,7 @@
    (`plan_run`).
 2. `fingerprint_parameters` joins the parameters with what pins the content behind them.
 3. `claim` fits one stretch per scene, takes the output directory and writes plan.parquet and run.json.
-   `rehearse` is its dry run.
+   `rehearsal` is its dry run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.files.fingerprint import fingerprint
 from pipeline.files.lasting_path import require_lasting
-from pipeline.files.output_folder import writing_to
 from pipeline.files.provenance import path_identity
 from pipeline.files.run_times import moment
 from pipeline.geo.planet import require_proj
@@ -47,7 +46,7 @@ from pipeline.run.config import (
     result_parameters,
 )
 from pipeline.run.earlier_start import EarlierStart, earlier_start, require_same_pins
-from pipeline.run.imagery_text import imagery_text, scene_notes
+from pipeline.run.imagery_text import scene_notes
 from pipeline.run.infer.steps import RunContext
 from pipeline.run.plan_imagery import FoundImagery, area_text, plan_found, read_area, search_imagery
 from pipeline.run.scene_pins import named_scene, pins_of
@@ -255,57 +254,40 @@ def claim(planned: PlannedRun, *, say: Callable[[str], None] | None = None) -> C
     request = planned.request
     plan = planned.plan
     run_dir = RunDir(request.out)
-    sources = _scene_sources(planned, run_dir)
+    sources = stretched_scenes(planned, run_dir)
     run_dir.claim(planned.parameters, new_run=request.new_run, update=request.update, say=say)
     earlier = None if request.new_run else earlier_start(run_dir)
     require_same_pins(run_dir, earlier, plan.scenes)
-    keys = inputs_of_plan(planned.parameters, plan)
+    context = run_context(planned, sources)
     info = begin(
         run_dir,
         start_info(planned, sources, earlier),
         new_run=request.new_run,
         update=request.update,
-        aim=aim_of(planned.fingerprint, keys),
+        aim=aim_of(planned.fingerprint, inputs_of_plan(planned.parameters, plan)),
     )
     if request.new_run:
         run_dir.clear()
-    context = RunContext(
-        config=request.config,
-        plan=plan,
-        scene_sources=sources,
-        run_dir=str(run_dir.path),
-        fingerprint=planned.fingerprint,
-        keys=keys,
-        model_ids=model_ids(planned.parameters, request.config),
-    )
-    _write_plan(run_dir, planned)
+    write_plans(run_dir, planned)
     return ClaimedRun(context=context, info=info)
 
 
-def rehearse(planned: PlannedRun) -> str:
-    """Do a dry run: check what `claim` checks, and write plan.parquet where no run has begun. Returns what to
-    tell the user.
-
-    Nothing is deleted. A run that is there keeps its run.json, so another plan can follow on the same --out.
-    """
+def run_context(planned: PlannedRun, sources: tuple[SceneSource, ...]) -> RunContext:
+    """Make what the steps of a run know, from its plan and its scenes."""
     request = planned.request
-    run_dir = RunDir(request.out)
-    imagery = imagery_text([source.to_dict() for source in _scene_sources(planned, run_dir)])
-    told = f"{imagery}\ndry run: no model was loaded"
-    if run_dir.run_json.exists():
-        claim = run_dir.check(planned.parameters, new_run=request.new_run, update=request.update)
-        after = {
-            "new": "would be deleted (--new-run)",
-            "resume": "would be resumed",
-            "update": "would go on with this area and these scenes (--update)",
-        }[claim]
-        return f"{told} and nothing was written; the run in {run_dir.path} {after}"
-    with writing_to(run_dir.path):
-        _write_plan(run_dir, planned)
-    return f"{told}; the plan is {run_dir.plan}"
+    return RunContext(
+        config=request.config,
+        plan=planned.plan,
+        scene_sources=sources,
+        run_dir=str(RunDir(request.out).path),
+        fingerprint=planned.fingerprint,
+        keys=inputs_of_plan(planned.parameters, planned.plan),
+        model_ids=model_ids(planned.parameters, request.config),
+    )
 
 
-def _write_plan(run_dir: RunDir, planned: PlannedRun) -> None:
+def write_plans(run_dir: RunDir, planned: PlannedRun) -> None:
+    """Write plan.parquet and scenes.parquet."""
     plan = planned.plan
     ids = [scene.scene_id for scene in plan.scenes]
     scenes = list(zip(ids, plan.scene_windows, strict=True))
@@ -313,9 +295,9 @@ def _write_plan(run_dir: RunDir, planned: PlannedRun) -> None:
     write_scenes(run_dir.scenes, planned.found)
 
 
-def _scene_sources(planned: PlannedRun, run_dir: RunDir) -> tuple[SceneSource, ...]:
-    """The scenes with their stretches; nothing is read before the output directory is known to be free for
-    this run.
+def stretched_scenes(planned: PlannedRun, run_dir: RunDir) -> tuple[SceneSource, ...]:
+    """Fit a stretch per scene. Nothing is read before the output directory is known to be free for this
+    run; raises RunMismatchError where it is another's.
     """
     request = planned.request
     plan = planned.plan

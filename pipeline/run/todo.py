@@ -23,12 +23,42 @@ from pipeline.write.run_json import read_run_json
 
 
 @dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What a start makes of the blocks of a run. The planned ones stay, are done again or have no record."""
+
+    n_stay: int
+    again: Mapping[str, str]
+    """block_id -> why it is done again."""
+    n_new: int
+    n_out: int
+    """Records of blocks that are not planned any more."""
+
+    def text(self, *, would: bool = False, new: str = "new") -> str:
+        """Tell the counts, as what is done or `would` be. `new`: what blocks without a record are called."""
+        stay = f"{self.n_stay} {_blocks(self.n_stay)}"
+        stays = "would stay" if would else "stays" if self.n_stay == 1 else "stay"
+        whys = "; ".join(f"{count} for {why}" for why, count in Counter(self.again.values()).most_common())
+        again = f"{len(self.again)} {'would be ' if would else ''}done again" + (f" ({whys})" if whys else "")
+        return f"{stay} {stays} as they are, {again}, {self.n_new} {new}"
+
+    def set_aside_text(self) -> str:
+        """Say what becomes of records of blocks that are not planned any more. Empty: there are none."""
+        if not self.n_out:
+            return ""
+        return (
+            f"{self.n_out} block records lie outside of the area now: they are kept, and count when it "
+            "reaches them; jobs/clean_run.py removes them"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Todo:
     """What is left of a run."""
 
     blocks: tuple[BlockSpec, ...]
     done_tiles: int
     """Tiles of blocks that an earlier start committed."""
+    changes: Changes
     notes: tuple[str, ...] = ()
     redone: Mapping[str, str] = field(default_factory=dict)
     """block_id -> seal of the record of a block that is done although it has one."""
@@ -37,43 +67,46 @@ class Todo:
 def todo(context: RunContext, *, retry_failed: bool, update: bool = False) -> Todo:
     """Find the blocks that have no usable record of their inputs, and those that needed a scene which can be
     read by now; with `retry_failed` all with a failed tile. `update`: say also what stays and what is new.
+    Writes nothing.
     """
     run_dir = RunDir(context.run_dir)
     planned = list(context.plan.blocks())
     done = done_blocks(run_dir, context.keys, [block.block_id for block in planned])
     touched = _touched(done, context.keys)
-    notes = [
-        f"block record {block_id} is done again: {why}"
-        for block_id, why in sorted(done.unusable.items())
-        if block_id not in touched
-    ]
-    finished = set(done.done)
+    damaged = {name: why for name, why in sorted(done.unusable.items()) if name not in touched}
+    notes = [f"block record {name} is done again: {why}" for name, why in damaged.items()]
     healed = _healed(context, run_dir)
     again = {
-        block_id
-        for block_id in finished
-        if healed and needed_unread(_summaries(context, run_dir, block_id), healed)
+        name: "a scene that can be read now"
+        for name in sorted(done.done)
+        if healed and needed_unread(_summaries(context, run_dir, name), healed)
     }
-    notes += [f"block {block_id} is done again: a scene can be read now" for block_id in sorted(again)]
+    notes += [f"block {name} is done again: a scene can be read now" for name in again]
     if retry_failed:
-        failed = {block_id for block_id in finished - again if _has_failed(context, run_dir, block_id)}
-        notes += [f"block {block_id} has failed tiles and is done again" for block_id in sorted(failed)]
-        again |= failed
-    finished -= again
+        failed = sorted(name for name in done.done.keys() - again if _has_failed(context, run_dir, name))
+        notes += [f"block {name} has failed tiles and is done again" for name in failed]
+        again |= dict.fromkeys(failed, "failed tiles")
+    left = [block for block in planned if block.block_id not in done.done or block.block_id in again]
+    changes = Changes(
+        n_stay=len(planned) - len(left),
+        again=touched | dict.fromkeys(damaged, "a record that is not usable") | again,
+        n_new=len(planned) - len(done.done) - len(done.unusable),
+        n_out=_n_out(run_dir, {block.block_id for block in planned}) if update else 0,
+    )
     if update or touched:
-        n_new = len(planned) - len(done.done) - len(done.unusable)
-        notes += _changes(n_stay=len(finished), touched=touched, n_new=n_new)
-    if update:
-        notes += _set_aside(run_dir, {block.block_id for block in planned})
-    blocks = []
-    done_tiles = 0
-    for block in planned:
-        if block.block_id in finished:
-            done_tiles += len(block.tiles)
-        else:
-            blocks.append(block)
-    redone = {block_id: done.done[block_id] for block_id in sorted(again)}
-    return Todo(blocks=tuple(blocks), done_tiles=done_tiles, notes=tuple(notes), redone=redone)
+        notes += [text for text in (changes.text(), changes.set_aside_text()) if text]
+    n_left = sum(len(block.tiles) for block in left)
+    return Todo(
+        blocks=tuple(left),
+        done_tiles=sum(len(block.tiles) for block in planned) - n_left,
+        changes=changes,
+        notes=tuple(notes),
+        redone={name: done.done[name] for name in sorted(again)},
+    )
+
+
+def _blocks(n: int) -> str:
+    return "block" if n == 1 else "blocks"
 
 
 def _touched(done: DoneBlocks, keys: RecordKeys) -> dict[str, str]:
@@ -82,20 +115,9 @@ def _touched(done: DoneBlocks, keys: RecordKeys) -> dict[str, str]:
     return {name: why for name, why in found.items() if why}
 
 
-def _changes(*, n_stay: int, touched: Mapping[str, str], n_new: int) -> list[str]:
-    """Say how many blocks stay, how many are done again and why, and how many are new."""
-    counts = Counter(touched.values()).most_common()
-    whys = "; ".join(f"{count} for {why}" for why, count in counts)
-    again = f"{len(touched)} done again" + (f" ({whys})" if whys else "")
-    return [f"{n_stay} {'block stays' if n_stay == 1 else 'blocks stay'} as they are, {again}, {n_new} new"]
-
-
-def _set_aside(run_dir: RunDir, planned: Set[str]) -> list[str]:
-    """Say how many records are of blocks that are not planned any more."""
-    n = sum(path.stem not in planned for path in record_files(run_dir))
-    if not n:
-        return []
-    return [f"{n} block records lie outside of the area now: they are kept, and count when it reaches them"]
+def _n_out(run_dir: RunDir, planned: Set[str]) -> int:
+    """Count the records of blocks that are not planned any more."""
+    return sum(path.stem not in planned for path in record_files(run_dir))
 
 
 def _healed(context: RunContext, run_dir: RunDir) -> list[str]:

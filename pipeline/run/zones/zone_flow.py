@@ -30,7 +30,8 @@ from pipeline.run.choose_runner import choose_runner
 from pipeline.run.config import RunConfig
 from pipeline.run.merge.publish import Published
 from pipeline.run.plan_imagery import FoundImagery, scene_rows
-from pipeline.run.prepare import PlannedRun, RunRequest, check_engines, plan_run, rehearse
+from pipeline.run.prepare import PlannedRun, RunRequest, check_engines, plan_run
+from pipeline.run.rehearsal import rehearse
 from pipeline.run.report_imagery import Imagery
 from pipeline.run.screen import Say
 from pipeline.run.sole_driver import sole_driver

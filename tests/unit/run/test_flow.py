@@ -28,7 +28,7 @@ from pipeline.run.config import (
 from pipeline.run.prepare import RunRequest, plan_request, start_info
 from pipeline.run.screen import Screen
 from pipeline.run.summary import plan_text
-from pipeline.run.todo import Todo
+from pipeline.run.todo import Changes, Todo
 
 
 def request(folder: Path, runner: RunnerChoice) -> RunRequest:
@@ -95,5 +95,6 @@ def test_a_note_of_a_block_that_is_done_by_now_goes(tmp_path: Path) -> None:
     context = oracle_context(tmp_path)
     context.journal.begin("b00000_00000", "segment")
     screen = Screen(say=lambda _: None, out=io.StringIO())
-    flow.infer([(context, Todo(blocks=(), done_tiles=4))], runner="local", screen=screen)
+    nothing = Changes(n_stay=1, again={}, n_new=0, n_out=0)
+    flow.infer([(context, Todo(blocks=(), done_tiles=4, changes=nothing))], runner="local", screen=screen)
     assert context.journal.noted() == {}

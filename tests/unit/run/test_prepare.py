@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from label_worlds import LabelWorld, write_label_world
 
@@ -26,8 +25,8 @@ from pipeline.run.prepare import (
     claim,
     plan_request,
     profile_parameters,
-    rehearse,
 )
+from pipeline.run.rehearsal import rehearse
 from pipeline.run.todo import todo
 from pipeline.segment.sam2_model import EMBEDDED_DIR
 from pipeline.write.run_dir import RunDir
@@ -182,40 +181,6 @@ def test_the_queries_of_gate_and_verifier_pin_the_run_where_they_are_on(
         looks: tuple[dict[str, Any], ...] = ({}, {"gate": {"mode": "tile"}}, {"verifier": {"mode": "crop"}})
         prints.append([with_models(world, tmp_path / "out", **own, **look).fingerprint for look in looks])
     assert [before == after for before, after in zip(*prints, strict=True)] == [True, False, False]
-
-
-def test_a_dry_run_leaves_a_plan_and_another_plan_may_follow(world: LabelWorld, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    said = rehearse(plan(world, out))
-    assert "\n  not judged   nothing: all of it is looked at\n" in said
-    assert said.endswith(f"\ndry run: no model was loaded; the plan is {out / 'plan.parquet'}")
-    assert sorted(contents(out)) == ["plan.parquet", "scenes.parquet"]
-    assert pq.read_table(out / "plan.parquet").num_rows == 4  # ceil(60 / 32) = 2 a side
-    rehearse(plan(world, out, tiles={"px": 24}))
-    assert pq.read_table(out / "plan.parquet").num_rows == 16  # ceil(60 / 16) = 4 a side
-    claim(plan(world, out))
-    assert pq.read_table(out / "plan.parquet").num_rows == 4
-
-
-@pytest.mark.parametrize("new_run", [False, True])
-def test_a_dry_run_changes_nothing_of_a_run(world: LabelWorld, tmp_path: Path, new_run: bool) -> None:
-    out = tmp_path / "out"
-    claim(plan(world, out))
-    RunDir(out).block("b00000_00000").write_bytes(b"record")
-    document = out / "run.json"
-    document.write_text(document.read_text().replace('"status": "running"', '"status": "complete"'))
-    before = contents(out)
-    wanted = replace(request(world, out), dry_run=True, new_run=new_run)
-    said = rehearse(plan_request(wanted))
-    assert ("would be deleted" if new_run else "would be resumed") in said
-    assert contents(out) == before
-    other = replace(request(world, out, tiles={"px": 24}), dry_run=True, new_run=new_run)
-    if new_run:
-        rehearse(plan_request(other))
-    else:
-        with pytest.raises(RunMismatchError, match=r"tiles\.px: 40 -> 24"):
-            rehearse(plan_request(other))
-    assert contents(out) == before
 
 
 def test_a_new_run_deletes_the_old_one_and_nothing_else(world: LabelWorld, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.grid.tiles import GridOptions, plan_tiles
-from pipeline.run.todo import todo
+from pipeline.run.todo import Changes, todo
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tile_answers import BlockRecord, Reason, TileRecord, TileStatus
 from pipeline.schema.tiling import BlockSpec
@@ -91,6 +91,26 @@ def test_only_blocks_that_needed_a_scene_which_can_be_read_by_now_are_done_again
     context = context_of(tmp_path, replace(SCENE, failure=failure), unread=unread)
     assert left(context) == want
     assert left(context, retry_failed=True) == [1, 2, 3, 4]
+
+
+def test_every_planned_block_is_counted_once(tmp_path: Path) -> None:
+    context = context_of(tmp_path, SCENE, unread=("a",))
+    RunDir(tmp_path).block("b00000_00003").write_bytes(b"no record")
+    RunDir(tmp_path).block("b00007_00000").write_bytes(b"of a larger area")
+    found = todo(context, retry_failed=True, update=True)
+    assert found.changes == Changes(
+        n_stay=1,
+        again={
+            "b00000_00001": "a scene that can be read now",
+            "b00000_00002": "failed tiles",
+            "b00000_00003": "a record that is not usable",
+        },
+        n_new=1,
+        n_out=1,
+    )
+    assert found.notes[-2].startswith("1 block stays as they are, 3 done again (1 for ")
+    assert "would be done again (1 for" in found.changes.text(would=True)
+    assert found.notes[-1].startswith("1 block records lie outside of the area now")
 
 
 def test_it_says_which_and_why_and_counts_what_is_done(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import zarr
 from damaged_runs import copy_of, edit_json, edit_table, findings_of, results_of
-from growing_worlds import make_interrupted_update
+from growing_worlds import make_interrupted_update, world_in
 from job_files import load_job
 
 from pipeline.run.verify.verify_run import verify
@@ -107,11 +107,9 @@ def _without_scenes(document: dict[str, Any]) -> None:
 
 
 def test_the_same_command_ends_it(interrupted: Path, tmp_path: Path) -> None:
-    folder = interrupted.parent
+    world = world_in(interrupted.parent)
     out = copy_of(interrupted, tmp_path / "out")
-    words = ["--query", "tanks", "--models", f"oracle:{folder / 'labels.tif'}", "--runner", "local"]
-    cut = ["--tile", "32", "--halo", "4", "--block", "2", "--update", "--out", str(out)]
-    place = ["--source", str(folder / "june.tif"), "--aoi", str(folder / "all.gpkg")]
-    assert load_job("segment_region").main([*words, *place, *cut]) == 0
+    words = [*world.words, *world.scene("june"), *world.aoi("all"), "--update", "--out", out]
+    assert load_job("segment_region").main([str(word) for word in words]) == 0
     verdict = verify(out)
     assert verdict.sound, (verdict.findings, verdict.not_made, verdict.update)
