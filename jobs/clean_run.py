@@ -1,4 +1,4 @@
-"""Remove old snapshots of a run, and what killed publications left behind.
+"""Remove old snapshots of a run, records that nobody needs, and what killed publications left behind.
 
 python jobs/clean_run.py /data/tanks --keep 1
 """
@@ -22,7 +22,8 @@ EXAMPLES = """examples:
   python jobs/clean_run.py /data/tanks --keep 0 --min-age-hours 0
 
 Every publication of a run is a snapshot of its own, in snapshots/; run.json names the one that counts. Block
-records are never removed, so any result can be made again by jobs/restitch_region.py.
+records go when the area was made smaller (--update), and neither the plan nor a snapshot that stays has their
+block. All others stay, so any result that stays can be made again by jobs/restitch_region.py.
 
 Exit codes: 0 done, 2 no run directory, or a driver is at work there, 1 anything else."""
 
@@ -57,15 +58,22 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
 
     def work() -> int:
-        from pipeline.run.clean_run import clean, plan_cleaning, run_dirs
+        from pipeline.run.clean_run import clean, names_of_kept, plan_cleaning, run_dirs
+        from pipeline.run.old_records import plan_records
 
         min_age_s = 3600.0 * args.min_age_hours
         for run_dir in run_dirs(args.run):
             print(run_dir.path)
-            for snapshot in plan_cleaning(run_dir, keep=args.keep, min_age_s=min_age_s):
+            plan = plan_cleaning(run_dir, keep=args.keep, min_age_s=min_age_s)
+            for snapshot in plan:
                 fate = snapshot.stays or ("would go" if args.dry_run else "goes")
                 size = f"{snapshot.n_files:,} files, {snapshot.n_bytes / 1e6:,.1f} MB"
                 print(f"  {snapshot.name}  {size}: {fate}")
+            records = plan_records(run_dir, kept=names_of_kept(plan), min_age_s=min_age_s)
+            if records.names:
+                print(f"  {records.text()}: {records.stays or ('would go' if args.dry_run else 'they go')}")
+            elif records.stays:
+                print(f"  all block records stay: {records.stays}")
             if not args.dry_run:
                 clean(run_dir, keep=args.keep, min_age_s=min_age_s, say=lambda text: print(f"  {text}"))
         return 0

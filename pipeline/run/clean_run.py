@@ -1,4 +1,4 @@
-"""Remove what a run no longer needs: old snapshots, publications that were killed, uploads that never ended.
+"""Remove what a run no longer needs: old snapshots and records, killed publications, uploads that never ended.
 
 1. `plan_cleaning` lists the snapshots. The one that counts stays, and so do the `keep` that counted before
    it, the latest first. Any that was written, or counted, less than `min_age_s` ago stays too: somebody may
@@ -6,13 +6,14 @@
 2. `clean` holds the run's lock, and bars a driver that slept from publishing: no publication is at work. It
    removes a snapshot's manifest first: what is left of it then counts for nothing, whenever the cleaning is
    stopped.
-3. Block records, the plan and run.json are never touched: the results can always be made again.
+3. Then block records go that neither the plan nor a snapshot that stays needs (`old_records`). All others,
+   the plan and run.json are never touched: the results can always be made again.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from pipeline.errors import InputError
 from pipeline.files.atomic_file import remove_leftovers
 from pipeline.files.store.s3_store import S3Store
 from pipeline.files.store.store_path import StorePath
+from pipeline.run.old_records import plan_records, remove_records
 from pipeline.run.sole_driver import sole_driver
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import bar_sleepers, finished_run, forget
@@ -40,6 +42,8 @@ class OldSnapshot:
     """Since it was whole, or counted at the latest; of one that never was, since something of it was
     written.
     """
+    is_named: bool
+    """Whether run.json names it: it counts, or did. Else nobody reads it."""
     stays: str = ""
     """Why it stays. Empty: it goes."""
 
@@ -70,6 +74,7 @@ def plan_cleaning(run_dir: RunDir, *, keep: int, min_age_s: float) -> list[OldSn
                 n_files=len(files),
                 n_bytes=sum(file.size for file in files),
                 age_s=age_s,
+                is_named=name in (info.snapshot, *info.earlier),
                 stays=stays,
             )
         )
@@ -109,6 +114,10 @@ def clean(run_dir: RunDir, *, keep: int, min_age_s: float, say: Say) -> list[Old
             folder.manifest.delete_tree(guard)
             folder.results.delete_tree(guard)
             say(f"removed snapshot {snapshot.name}: {snapshot.n_files} files, {snapshot.n_bytes:,} bytes")
+        records = plan_records(run_dir, kept=names_of_kept(plan), min_age_s=min_age_s)
+        if records.names and not records.stays:
+            remove_records(run_dir, records, guard)
+            say(f"removed {records.text()}")
         forget(run_dir, {snapshot.name for snapshot in gone})
         run_dir.merge.delete_tree(guard)
         store = run_dir.path.store
@@ -119,6 +128,11 @@ def clean(run_dir: RunDir, *, keep: int, min_age_s: float, say: Say) -> list[Old
             for place in (run_dir.path, run_dir.blocks):
                 remove_leftovers(place.local(), older_than_s=min_age_s)
     return gone
+
+
+def names_of_kept(plan: Sequence[OldSnapshot]) -> list[str]:
+    """The whole snapshots that stay: those that run.json names. What was killed needs no records."""
+    return [snapshot.name for snapshot in plan if snapshot.stays and snapshot.is_named]
 
 
 def run_dirs(place: str) -> list[RunDir]:
