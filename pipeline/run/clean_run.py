@@ -1,4 +1,4 @@
-"""Remove what a run no longer needs: old snapshots and records, killed publications, uploads that never ended.
+"""Remove what a run no longer needs: old snapshots and records, killed publications, unended uploads.
 
 1. `plan_cleaning` lists the snapshots. The one that counts stays, and so do the `keep` that counted before
    it, the latest first. Any that was written, or counted, less than `min_age_s` ago stays too: somebody may
