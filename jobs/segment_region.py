@@ -71,6 +71,7 @@ are opened in place, with the store that comes with this project:
 With --update the same --out goes on with a larger area, further scenes or other dates. Only the blocks that
 these touch are done again, objects elsewhere keep their ids, and readers see the earlier result until the new
 one is whole. The grid stays as it was: begin with --grid-area where the area or the imagery is going to grow.
+So it is over several zones (scenes of several CRSs); give --grid-area again where a zone may be added.
 
 Tiles that take too long, or that kill the process that works on them, are set aside with their reason, and
 their neighbours are done; so are the tiles of a host that does not answer. Where tile after tile fails for

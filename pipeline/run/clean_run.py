@@ -26,7 +26,7 @@ from pipeline.run.sole_driver import sole_driver
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import bar_sleepers, finished_run, forget
 from pipeline.write.run_lock import guard_of, take
-from pipeline.write.zoned.zoned_json import read_any_run
+from pipeline.write.zoned.zoned_json import ZonedInfo, read_any_run
 
 Say = Callable[[str], None]
 
@@ -52,6 +52,7 @@ def plan_cleaning(run_dir: RunDir, *, keep: int, min_age_s: float) -> list[OldSn
     """List the snapshots of a run, and which of them go. Raises InputError for what is no run directory."""
     _require_run(run_dir)
     info = read_any_run(run_dir.run_json)
+    of_all = _in_result_of_all(run_dir)
     kept = info.earlier[:keep]
     replaced_s = run_dir.run_json.store.age_s(run_dir.run_json.key)
     found = []
@@ -64,6 +65,8 @@ def plan_cleaning(run_dir: RunDir, *, keep: int, min_age_s: float) -> list[OldSn
         stays = ""
         if name == info.snapshot:
             stays = "it counts"
+        elif name == of_all:
+            stays = "the result of all zones was made of it"
         elif name in kept:
             stays = f"one of the {keep} that counted before"
         elif age_s < min_age_s:
@@ -79,6 +82,20 @@ def plan_cleaning(run_dir: RunDir, *, keep: int, min_age_s: float) -> list[OldSn
             )
         )
     return found
+
+
+def _in_result_of_all(run_dir: RunDir) -> str:
+    """Name the snapshot of a zone that the result of all zones was made of. Empty: it is no zone.
+
+    It may not be the one that counts: an update that was interrupted has published some zones and not all.
+    """
+    if run_dir.path.parent.name != run_dir.zones.name:
+        return ""
+    root = RunDir(run_dir.path.parent.parent)
+    if not root.has_run():
+        return ""
+    entries = getattr(read_any_run(root.run_json), "zones", ())
+    return next((entry.snapshot for entry in entries if entry.name == run_dir.path.name), "")
 
 
 def _require_run(run_dir: RunDir) -> None:
@@ -136,8 +153,8 @@ def names_of_kept(plan: Sequence[OldSnapshot]) -> list[str]:
 
 
 def run_dirs(place: str) -> list[RunDir]:
-    """The run directory, and those of its zones."""
+    """The run directory, and those of its zones, also of those that it has no more."""
     root = finished_run(place)
     info = read_any_run(root.run_json) if root.run_json.is_file() else None
-    zones = getattr(info, "zones", ())
+    zones = (*info.zones, *info.left_zones) if isinstance(info, ZonedInfo) else ()
     return [root, *(finished_run(root.path / zone.path) for zone in zones)]

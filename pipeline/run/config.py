@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from pipeline.errors import InputError
 from pipeline.geo.pixel_rules import check_tiling
+from pipeline.grid.aoi import Aoi
 from pipeline.grid.catalog.catalog_options import CatalogOptions
 from pipeline.grid.mosaic_order import MosaicOrder
 from pipeline.grid.source import SourceOptions
@@ -125,8 +126,8 @@ class GridChoice:
     resolution: float | None = None
     gsd_m: float | None = None
     """Side of a pixel on the ground, in metres, in place of `resolution`."""
-    area: str | None = None
-    """File of the region that the grid covers. None: as far as scenes show the AOI."""
+    area: str | Aoi | None = None
+    """File of the region that the grid covers, or the region. None: as far as scenes show the AOI."""
     of_run: str | None = None
     """Run whose grid is taken over."""
 

@@ -43,7 +43,15 @@ from pipeline.run.screen import Say, Screen, patient, quiet_screen
 from pipeline.run.sole_driver import sole_driver
 from pipeline.run.summary import closing_code, closing_entry, notice_box, plan_text, result_table
 from pipeline.run.todo import Todo, todo
-from pipeline.run.zones.zone_flow import FinishedRun, divided, run_zones, unneeded, zone_config
+from pipeline.run.zones.kept_zones import kept_zones
+from pipeline.run.zones.zone_flow import (
+    FinishedRun,
+    divided,
+    is_zoned,
+    run_zones,
+    unneeded,
+    zone_config,
+)
 from pipeline.segment.build_segmenter import check_device
 from pipeline.write.run_dir import RunDir
 
@@ -59,9 +67,10 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
     say = patient(say)
     _set_cache(request.runner)
     found = find_imagery(request)
-    zones = divided(request.config, found, say=say)
-    if len(zones) > 1:
-        return run_zones(request, found, zones, run_together=run_together, say=say)
+    kept = kept_zones(request)
+    zones = divided(request.config, found, kept=kept, say=say)
+    if is_zoned(request.config, zones, kept):
+        return run_zones(request, found, zones, kept=kept, run_together=run_together, say=say)
     if zones:
         chosen = found.scenes_in(zones[0].crs_wkt)
         found = found.of(chosen, found.aoi, reasons=unneeded(found, zones))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.errors import InputError
-from pipeline.grid.aoi import read_aoi
+from pipeline.grid.aoi import Aoi, read_aoi
 from pipeline.grid.kept_grid import KeptGrid
 from pipeline.run.config import RunConfig, TileOptions
 from pipeline.run.earlier_start import EarlierStart
@@ -29,7 +29,8 @@ def given_grid(config: RunConfig, going_on: EarlierStart | None) -> KeptGrid:
     if taken is not None:
         return KeptGrid(grid=taken, binding=True)
     if choice.area is not None:
-        return KeptGrid(area=read_aoi(choice.area, what="--grid-area"))
+        area = choice.area
+        return KeptGrid(area=area if isinstance(area, Aoi) else read_aoi(area, what="--grid-area"))
     return KeptGrid()
 
 

@@ -14,17 +14,20 @@ from pipeline.run.todo import todo
 from pipeline.write.run_dir import RunDir
 
 
-def rehearse(planned: PlannedRun) -> str:
+def rehearse(planned: PlannedRun, *, leave_plan: bool = True) -> str:
     """Check what `prepare.claim` checks, and write plan.parquet where no run has begun. Returns what to tell
     the user. Raises RunMismatchError for another run's directory.
 
-    Nothing is deleted. A run that is there keeps its run.json, so another plan can follow on the same --out.
+    `leave_plan`: false for a new zone of a run that is there. Nothing is deleted. A run that is there keeps
+    its run.json, so another plan can follow on the same --out.
     """
     request = planned.request
     run_dir = RunDir(request.out)
     sources = stretched_scenes(planned, run_dir)
     imagery = imagery_text([source.to_dict() for source in sources])
     told = f"{imagery}\ndry run: no model was loaded"
+    if not run_dir.run_json.exists() and not leave_plan:
+        return f"{told} and nothing was written; all {planned.estimate.blocks} blocks would be new"
     if not run_dir.run_json.exists():
         with writing_to(run_dir.path):
             write_plans(run_dir, planned)

@@ -23,7 +23,13 @@ def shared_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_update(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether a run differs from an earlier one by nothing but its area, its scenes and their dates."""
+    """Whether a run differs from an earlier one by nothing but its area, its scenes and their dates.
+
+    Of runs of several zones, what both say of all zones is compared. What is said of one is in its own run.
+    """
+    zoned = [isinstance(each.get("zones"), Mapping) for each in (before, now)]
+    if any(zoned):
+        return all(zoned) and _same_for_all_zones(before, now)
     same = canonical(shared_parameters(before)) == canonical(shared_parameters(now))
     return same and _same_where_both(before, now)
 
@@ -31,6 +37,11 @@ def is_update(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 def could_update(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether they differ by nothing else if the place of the grid is set aside: an update keeps the grid."""
     return is_update(_without_place(before), _without_place(now))
+
+
+def _same_for_all_zones(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    both = shared_parameters(before).keys() & shared_parameters(now).keys() - {"zones", "grid"}
+    return all(canonical(before[key]) == canonical(now[key]) for key in both)
 
 
 def _same_where_both(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

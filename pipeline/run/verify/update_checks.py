@@ -4,27 +4,31 @@
    already. The plan of the result that counts is read from its ledger (`ledger_plan`).
 2. A record may be of the older plan or of the update's. One that is missing is damage only where the older
    plan has its block, because an update removes none.
-3. What the update has replaced was the source of the ledger and the rasters that count. There these are
+3. Zones are updated one after the other, and the result of all comes last. It is judged with the snapshots of
+   the zones that it was made of.
+4. What the update has replaced was the source of the ledger and the rasters that count. There these are
    compared with each other alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.run.block_inputs import keys_of_aim
+from pipeline.run.block_inputs import keys_of_aim, keys_of_run
 from pipeline.run.verify.findings import Findings
 from pipeline.run.verify.record_checks import NO_RECORD, Records, check_unplanned
 from pipeline.schema.tiling import block_id
 from pipeline.write.ledger_plan import read_looked_at
-from pipeline.write.plan_table import planned_blocks
+from pipeline.write.plan_table import planned_blocks, read_inside
 from pipeline.write.records.done_records import DoneBlocks, done_blocks
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_json import RunInfo
+from pipeline.write.run_json import RunInfo, read_run_json
+from pipeline.write.zoned.zoned_json import ZonedInfo
 
 Inside = NDArray[np.bool_]
 
@@ -42,19 +46,50 @@ class OpenUpdate:
     n_new: int
     """Blocks that only the update has, and that have no record yet."""
 
-    @property
-    def text(self) -> str:
-        left = [f"{self.n_older} {_blocks(self.n_older)} still of the older plan"] if self.n_older else []
-        left += [f"{self.n_new} new {_blocks(self.n_new)} not done yet"] if self.n_new else []
-        return update_text(", ".join(left) or "all blocks are done, and the result is not published")
 
-
-def update_text(left: str) -> str:
-    """Say that an update has not ended, and what is `left` of it."""
+def update_text(n_older: int, n_new: int, others: Sequence[str] = ()) -> str:
+    """Say that an update has not ended, and what is left of it: blocks of the older plan, new ones, and what
+    `others` say.
+    """
+    left = [f"{n_older} {_blocks(n_older)} still of the older plan"] if n_older else []
+    left += [f"{n_new} new {_blocks(n_new)} not done yet"] if n_new else []
+    left += others
+    what = ", ".join(left) or "all blocks are done, and the result is not published"
     return (
-        f"an update is under way or was interrupted; {left}; start the same command again. Until it ends, "
+        f"an update is under way or was interrupted; {what}; start the same command again. Until it ends, "
         "the result before it counts, and is what is judged here"
     )
+
+
+def zoned_update_text(run_dir: RunDir, info: ZonedInfo, opened: Mapping[str, OpenUpdate]) -> str:
+    """Say how far the update of a run of several zones is. `opened`: how far those are that have begun and
+    not ended.
+    """
+    coming = dict(info.update.get("zones", {}))
+    before = {entry.name: entry.fingerprint for entry in info.zones}
+    others = []
+    n_new = sum(update.n_new for update in opened.values())
+    for name, fingerprint in coming.items():
+        place = RunDir(run_dir.zones / name)
+        if name in opened or before.get(name) == fingerprint:
+            continue
+        if not place.has_run():
+            others.append(f"zone {name} is not begun")
+        elif (own := read_run_json(place.run_json)).status == "running" and name not in before:
+            n_new += _n_missing(place, own)
+        elif own.fingerprint != fingerprint:
+            others.append(f"zone {name} is still of the older plan")
+    return update_text(sum(update.n_older for update in opened.values()), n_new, others)
+
+
+def _n_missing(run_dir: RunDir, info: RunInfo) -> int:
+    """Count the blocks of a zone's plan that have no whole record."""
+    try:
+        inside = read_inside(run_dir.plan, info.lattice)
+        names = _named(info, inside)
+        return len(names) - len(done_blocks(run_dir, keys_of_run(info, inside), names).done)
+    except InputError:  # it has just begun
+        return 0
 
 
 def plan_that_counts(run_dir: RunDir, info: RunInfo, found: Findings) -> Inside | None:

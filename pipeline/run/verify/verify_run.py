@@ -31,12 +31,19 @@ from pipeline.run.verify.raster_checks import RasterChecker, all_blocks
 from pipeline.run.verify.record_checks import Records, check_ledger, check_records, records_of
 from pipeline.run.verify.update_checks import (
     Inside,
+    OpenUpdate,
     check_open_update,
     plan_that_counts,
     scenes_of_both,
     update_text,
+    zoned_update_text,
 )
-from pipeline.run.verify.zoned_checks import check_zoned_objects, check_zoned_tables, read_zones
+from pipeline.run.verify.zoned_checks import (
+    check_zoned_objects,
+    check_zoned_tables,
+    read_zones,
+    zones_of_result,
+)
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import finished_run
 from pipeline.write.run_json import RunInfo
@@ -97,31 +104,48 @@ def verify(path: str | Path, *, progress: Callable[[str, float], None] | None = 
     told = progress or (lambda _name, _share: None)
     update = ""
     if isinstance(info, ZonedInfo):
-        not_made = _check_zoned(run_dir, info, found, told)
+        not_made, opened = _check_zoned(run_dir, info, found, told)
+        if info.update:
+            update = zoned_update_text(run_dir, info, opened)
     else:
         checks = _Checks(run_dir, info, found, told)
         not_made = checks.make()
-        update = checks.update
+        if info.update:
+            update = _how_far(checks.update)
     counts = {name: found.count(name) for name in CHECKS if name not in not_made}
     return Verdict(info=info, findings=found.kept, counts=counts, not_made=not_made, update=update)
 
 
+def _how_far(update: OpenUpdate | None) -> str:
+    if update is None:
+        return update_text(0, 0, ["how far it is cannot be told"])
+    return update_text(update.n_older, update.n_new)
+
+
 def _check_zoned(
     run_dir: RunDir, info: ZonedInfo, found: Findings, progress: Callable[[str, float], None]
-) -> dict[str, str]:
-    """Check all zones, and what lies above them. Returns check -> why it was not made."""
+) -> tuple[dict[str, str], dict[str, OpenUpdate]]:
+    """Check all zones, and what lies above them. Returns check -> why it was not made, and the zones whose
+    update has not ended.
+    """
     not_made: dict[str, str] = {}
+    opened: dict[str, OpenUpdate] = {}
     check_run_json(run_dir, info, found)
     zones = read_zones(run_dir, info, found)
     for name, (zone_dir, zone) in zones.items():
         of_zone = Findings()
-        for check, why in _Checks(zone_dir, zone, of_zone, progress).make().items():
+        checks = _Checks(zone_dir, zone, of_zone, progress)
+        for check, why in checks.make().items():
             not_made.setdefault(check, f"zone {name}: {why}")
+        if checks.update is not None:
+            opened[name] = checks.update
         found.absorb(of_zone, name)
     if info.status == "running" or len(zones) < len(info.zones):
         for check in ("ledger", "objects"):
             not_made.setdefault(check, "the run has not ended, or a zone is missing")
-        return not_made
+        return not_made, opened
+    if info.update:
+        zones = zones_of_result(info, zones)
     progress("ledger", 0.0)
     with tempfile.TemporaryDirectory(prefix="verify-") as folder:
         check_zoned_tables(run_dir, info, zones, Path(folder), found)
@@ -131,7 +155,7 @@ def _check_zoned(
     check_manifest(run_dir, info, found)
     progress("item", 1.0)
     check_item(run_dir, info, found)
-    return not_made
+    return not_made, opened
 
 
 class _Checks:
@@ -143,8 +167,8 @@ class _Checks:
         self._found = found
         self._progress = progress
         self._not_made: dict[str, str] = {}
-        self.update = ""
-        """`Verdict.update`."""
+        self.update: OpenUpdate | None = None
+        """How far an update is. None: there is none, or it cannot be told."""
 
     def make(self) -> dict[str, str]:
         """Make all checks that can be made. Returns check -> why it was not made, for the others."""
@@ -156,8 +180,6 @@ class _Checks:
             records = None
             plan = check_plan(self._run_dir, info, scratch, self._found, scene_ids=scenes_of_both(info))
             inside = plan_that_counts(self._run_dir, info, self._found) if info.update else plan
-            if info.update:
-                self.update = update_text("how far it is cannot be told")
             if inside is None:
                 self._skip("the plan cannot be read", "records", "ledger", "rasters")
             else:
@@ -183,7 +205,7 @@ class _Checks:
         self._progress("records", 0.0)
         if self._info.update:
             update = check_open_update(records, self._info, inside, plan, self._found)
-            self.update = update.text
+            self.update = update
             records = update.records
             complete = update.whole
         else:

@@ -2,6 +2,7 @@
 
 zone_plan      scenes -> zones, and the ground that each of them owns
 zone_imagery   holes of scenes that lie on ground of another zone, from a small look at each
+kept_zones     zones of a run that goes on: their ids, order and grids
 zone_flow      a run per zone, then one result of all
 zone_objects   objects of the zones in longitude and latitude; those near a seam apart from the rest
 zone_ground    what of the ground near a seam each zone judged, and which zone has the say there

@@ -122,7 +122,7 @@ def _closing_entry(
         started,
         status="incomplete" if ledger.failed else "complete",
         zones=tuple(
-            replace(entry, status=each.info.status)
+            replace(entry, status=each.info.status, snapshot=each.info.snapshot)
             for entry, each in zip(started.zones, results, strict=True)
         ),
         counters={**summed, "instances": sum(published.n_instances)},

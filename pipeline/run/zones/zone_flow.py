@@ -36,6 +36,7 @@ from pipeline.run.report_imagery import Imagery
 from pipeline.run.screen import Say
 from pipeline.run.sole_driver import sole_driver
 from pipeline.run.summary import closing_code, notice_box, plan_text, table
+from pipeline.run.zones.kept_zones import KeptZones, id_offsets, require_zoned_run, zone_grid
 from pipeline.run.zones.zone_closing import close_zones, zoned_result_table
 from pipeline.run.zones.zone_imagery import imagery_footprints
 from pipeline.run.zones.zone_objects import ZoneResult
@@ -81,6 +82,8 @@ class PlannedZones:
     request: RunRequest
     zones: tuple[Zone, ...]
     plans: tuple[PlannedRun, ...]
+    kept: KeptZones | None
+    """The zones of the run that goes on."""
     parameters: Mapping[str, Any]
     scenes: tuple[tuple[str | None, SceneRow], ...]
     """Every scene and item found, once, with the zone that looks at it. None: none does."""
@@ -90,16 +93,19 @@ class PlannedZones:
         return fingerprint(self.parameters)
 
 
-def divided(config: RunConfig, found: FoundImagery, *, say: Say) -> tuple[Zone, ...]:
+def divided(
+    config: RunConfig, found: FoundImagery, *, kept: KeptZones | None = None, say: Say
+) -> tuple[Zone, ...]:
     """Divide scenes of several CRSs into zones. Empty: one grid serves all, or nothing can be divided.
 
-    One zone: it covers all of the area, and says so. Raises InputError for scenes outside the AOI, and for a
-    --resolution that would mean another length in each zone; SourceError (retryable) when a server does not
-    answer.
+    One zone: it covers all of the area, and says so. `kept`: zones of an earlier run; then one CRS is a zone,
+    too. Raises InputError for scenes outside the AOI, and for a --resolution that would mean another length
+    in each zone; SourceError (retryable) when a server does not answer.
     """
     grid = config.grid
-    groups = by_crs(found.scenes) if grid.crs is None and grid.of_run is None else []
-    if len(groups) < 2 or any(group[0].crs_wkt is None for group in groups):
+    is_open = grid.crs is None and (grid.of_run is None or kept is not None)
+    groups = by_crs(found.scenes) if is_open else []
+    if len(groups) < (2 if kept is None else 1) or any(group[0].crs_wkt is None for group in groups):
         return ()
     crss = [str(group[0].crs_wkt) for group in groups]
     if any(body_of(wkt) != "earth" for wkt in crss):
@@ -114,33 +120,53 @@ def divided(config: RunConfig, found: FoundImagery, *, say: Say) -> tuple[Zone, 
     tiles = config.tiles
     footprints = imagery_footprints(found.scenes, found.aoi, found.found.footprints, config.load)
     zones = zones_of(found.scenes, found.aoi, band_px=tiles.px - tiles.halo_px, footprints=footprints)
-    if len(zones) == 1:
+    if len(zones) == 1 and not is_zoned(config, zones, kept):
         say(
             f"note: {zones[0].name} alone is used: its scenes cover all of the area that is nearest to them, "
             f"and those of {len(groups) - 1} other CRSs would add nothing"
         )
-    return zones
+    return zones if kept is None else kept.ordered(zones)
+
+
+def is_zoned(config: RunConfig, zones: Sequence[Zone], kept: KeptZones | None) -> bool:
+    """Whether there is a run per zone below one of all: for a single zone, too, where the run has zones, or
+    is to have room for others.
+    """
+    return len(zones) > 1 or (len(zones) == 1 and (kept is not None or config.grid.area is not None))
 
 
 def run_zones(
-    request: RunRequest, found: FoundImagery, zones: Sequence[Zone], *, run_together: RunTogether, say: Say
+    request: RunRequest,
+    found: FoundImagery,
+    zones: Sequence[Zone],
+    *,
+    kept: KeptZones | None = None,
+    run_together: RunTogether,
+    say: Say,
 ) -> int:
     """Plan, run and publish all zones. Returns the exit code: 0, or 3 when more tiles failed than may. Raises
     TerraqueryError.
     """
     started = time.monotonic()
-    _require_own_grids(request, zones)
-    planned = plan_zones(request, found, zones)
+    require_zoned_run(request, zones, kept)
+    planned = plan_zones(request, found, zones, kept)
     root = RunDir(request.out)
     if request.config.preset.notice:
         say(notice_box(request.config.preset.notice))
     say(zones_text(planned))
-    root.check(planned.parameters, new_run=request.new_run)
+    for place, parameters in [(root, planned.parameters), *_directories(planned)]:
+        place.check(parameters, new_run=request.new_run, update=request.update)
     if request.dry_run:
         return _rehearse(planned, root, say)
     with sole_driver(root.path, say=say) as require_still_alone:
-        root.claim(planned.parameters, new_run=request.new_run, say=say)
-        info = begin(root, start_zoned(planned), new_run=request.new_run)
+        root.claim(planned.parameters, new_run=request.new_run, update=request.update, say=say)
+        info = begin(
+            root,
+            start_zoned(planned),
+            new_run=request.new_run,
+            update=request.update,
+            aim={"fingerprint": planned.fingerprint, "zones": planned.parameters["zones"]},
+        )
         if request.new_run:
             root.clear()
         write_zoned_scenes(root.scenes, planned.scenes)
@@ -173,27 +199,20 @@ def run_zones(
     return closing_code(info.counters, request.max_failed_share)
 
 
-def _require_own_grids(request: RunRequest, zones: Sequence[Zone]) -> None:
-    """Refuse what needs one grid where every zone has its own. Raises InputError."""
-    name = "--grid-area" if request.config.grid.area is not None else "--update" if request.update else ""
-    if name:
-        raise InputError(
-            f"{name} needs scenes that share one run grid",
-            came=f"scenes of {len(zones)} CRSs, which make {len(zones)} zones ({zones[0].name}, ...)",
-            remedy="leave out scenes of other CRSs, or begin a run with --crs, which makes one grid",
-        )
-
-
-def plan_zones(request: RunRequest, found: FoundImagery, zones: Sequence[Zone]) -> PlannedZones:
+def plan_zones(
+    request: RunRequest, found: FoundImagery, zones: Sequence[Zone], kept: KeptZones | None = None
+) -> PlannedZones:
     """Plan and check the run of every zone; writes nothing. Raises InputError or SourceError."""
     _require_zone_labels(request.config, zones)
     reasons = unneeded(found, zones)
     plans = []
     for zone in zones:
+        config = zone_config(request.config, zone.name)
+        grid = zone_grid(config.grid, zone, kept)
         own = replace(
             request,
             out=str(RunDir(request.out).zones / zone.name),
-            config=replace(zone_config(request.config, zone.name), min_area_m2=0.0),
+            config=replace(config, grid=grid, min_area_m2=0.0),
         )
         others = {
             scene.scene_id: f"is of zone {other.name}"
@@ -209,6 +228,7 @@ def plan_zones(request: RunRequest, found: FoundImagery, zones: Sequence[Zone]) 
         request=request,
         zones=tuple(zones),
         plans=tuple(replace(plan, runner=runner) for plan in plans),
+        kept=kept,
         parameters=zoned_parameters(request.config, zones, plans),
         scenes=tuple(_scene_rows(found.of((), found.aoi, reasons=reasons), zones, plans)),
     )
@@ -283,9 +303,10 @@ def zoned_parameters(config: RunConfig, zones: Sequence[Zone], plans: Sequence[P
 def start_zoned(planned: PlannedZones) -> ZonedInfo:
     """Make run.json as it stands when the run starts."""
     key = planned.fingerprint
+    names = [zone.name for zone in planned.zones]
+    offsets = id_offsets(names, [plan.plan.grid.window.area_px for plan in planned.plans], planned.kept)
     entries = []
-    offset = 0
-    for zone, plan in zip(planned.zones, planned.plans, strict=True):
+    for (zone, plan), offset in zip(_pairs(planned), offsets, strict=True):
         entries.append(
             ZoneEntry(
                 name=zone.name,
@@ -298,7 +319,6 @@ def start_zoned(planned: PlannedZones) -> ZonedInfo:
                 owned_wkb=zone.owned.wkb_hex,
             )
         )
-        offset += plan.plan.grid.window.area_px
     return ZonedInfo(
         run_id=key[:16],
         fingerprint=key,
@@ -307,6 +327,7 @@ def start_zoned(planned: PlannedZones) -> ZonedInfo:
         queries=planned.request.config.queries,
         crs=LONLAT_CRS,
         zones=tuple(entries),
+        left_zones=() if planned.kept is None else planned.kept.left(planned.zones),
         searches=planned.plans[0].searches,
         settings={"preset": planned.request.config.preset_name},
         versions=collect_versions(),
@@ -326,14 +347,22 @@ def zones_text(planned: PlannedZones) -> str:
 
 
 def _rehearse(planned: PlannedZones, root: RunDir, say: Say) -> int:
-    for zone, plan in zip(planned.zones, planned.plans, strict=True):
+    is_new = not root.run_json.exists()
+    for zone, plan in _pairs(planned):
         say(f"\nzone {zone.name}")
         say(plan_text(plan))
-        say(rehearse(plan))
-    if not root.run_json.exists():
+        say(rehearse(plan, leave_plan=is_new))
+    for entry in () if planned.kept is None else planned.kept.left(planned.zones):
+        say(f"\nzone {entry.name} falls out: its block records are kept, and count when the area reaches it")
+    if is_new:
         write_zoned_plan(root.plan, [(zone.name, RunDir(plan.request.out)) for zone, plan in _pairs(planned)])
         write_zoned_scenes(root.scenes, planned.scenes)
     return 0
+
+
+def _directories(planned: PlannedZones) -> list[tuple[RunDir, Mapping[str, Any]]]:
+    """The zones' own runs, and what pins each."""
+    return [(RunDir(plan.request.out), plan.parameters) for plan in planned.plans]
 
 
 def _pairs(planned: PlannedZones) -> list[tuple[Zone, PlannedRun]]:

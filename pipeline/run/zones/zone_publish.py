@@ -85,7 +85,7 @@ def publish_zones(
     """Write plan.parquet, coverage.parquet and instances/ of all zones into `root`."""
     content = {
         "fingerprint": info.fingerprint,
-        "zones": [each.run_dir.results.name for each in results],
+        "zones": [(each.zone.name, each.run_dir.results.name, each.id_offset) for each in results],
         "min_area_m2": min_area_m2,
     }
     job = replace(_job(root, results, info), snapshot=snapshot_name(content))

@@ -48,6 +48,8 @@ class ZoneEntry:
     owned_wkb: str
     """The ground whose objects and square kilometres count here: hexadecimal WKB in OGC:CRS84."""
     status: str = "running"
+    snapshot: str = ""
+    """Its snapshot that the result of all zones was made of. Empty: of an earlier version."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,9 @@ class ZonedInfo:
     crs: str
     """CRS of instances, coverage and plan."""
     zones: tuple[ZoneEntry, ...]
+    left_zones: tuple[ZoneEntry, ...] = ()
+    """Zones that the run had for another area or other scenes. Their directories and ids stay theirs. Empty:
+    none; the key is then left out."""
     searches: tuple[Mapping[str, Any], ...] = ()
     """What was asked of catalogues, for all zones together."""
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -90,9 +95,12 @@ class ZonedInfo:
 def zoned_json_bytes(info: ZonedInfo) -> bytes:
     """Make the text of run.json, as `run_json.run_json_bytes` does."""
     document: dict[str, object] = {item.name: getattr(info, item.name) for item in fields(info)}
-    if not info.update:
-        del document["update"]
-    document["zones"] = [asdict(zone) for zone in info.zones]
+    for name in ("left_zones", "update"):
+        if not document[name]:
+            del document[name]
+    for name in ("zones", "left_zones"):
+        if name in document:
+            document[name] = [asdict(zone) for zone in getattr(info, name)]
     document["parameters"] = canonical(info.parameters)
     document["searches"] = [canonical(search) for search in info.searches]
     document["settings"] = canonical(info.settings)
@@ -134,7 +142,8 @@ def any_run_of(data: bytes, path: StorePath) -> RunInfo | ZonedInfo:
     try:
         for name in ("queries", "searches", "warnings", "notes", "earlier"):
             document[name] = tuple(document.get(name, ()))
-        document["zones"] = tuple(ZoneEntry(**entry) for entry in document["zones"])
+        for name in ("zones", "left_zones"):
+            document[name] = tuple(ZoneEntry(**entry) for entry in document.get(name, ()))
         return ZonedInfo(**document)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} must be a complete run.json", came=repr(error), remedy=remedy) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from job_files import load_job
+from zone_results import zoned_info
 
 from pipeline.errors import InputError
 from pipeline.files.store.store_path import StorePath, store_path
@@ -19,6 +20,7 @@ from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import begin, conclude
 from pipeline.write.run_json import RunInfo, read_run_json
 from pipeline.write.run_lock import LOCK_NAME, take
+from pipeline.write.zoned.zoned_json import ZoneEntry, write_zoned_json
 from tests.s3_server import BUCKET, serving_s3
 
 
@@ -79,6 +81,36 @@ def test_the_one_that_counts_and_the_latest_before_it_stay(place: StorePath) -> 
     info = read_run_json(RunDir(place).run_json)
     assert (info.snapshot, info.earlier) == ("four", ("three",))
     assert not (place / LOCK_NAME).exists()
+
+
+def test_the_snapshot_of_a_zone_that_the_whole_was_made_of_stays(tmp_path: Path) -> None:
+    """An update that was interrupted has published the zone, and not the whole."""
+    zone = store_path(tmp_path / "zones" / "a")
+    left = store_path(tmp_path / "zones" / "b")
+    for name in ("first", "second", "third"):
+        publish(zone, name)
+    publish(left, "first")
+    entry = ZoneEntry(
+        name="a",
+        crs="",
+        path="zones/a",
+        fingerprint="",
+        id_offset=0,
+        n_scenes=1,
+        n_tiles=1,
+        owned_wkb="",
+        snapshot="second",
+    )
+    whole = replace(zoned_info({}), zones=(entry,), left_zones=(replace(entry, name="b", path="zones/b"),))
+    write_zoned_json(tmp_path / "run.json", whole)
+    places = run_dirs(str(tmp_path))
+    assert [str(place.path) for place in places] == [str(tmp_path), str(zone), str(left)]
+    plan = plan_cleaning(places[1], keep=0, min_age_s=-60.0)
+    assert {each.name: each.stays for each in plan} == {
+        "first": "",
+        "second": "the result of all zones was made of it",
+        "third": "it counts",
+    }
 
 
 def test_what_is_young_stays(place: StorePath) -> None:

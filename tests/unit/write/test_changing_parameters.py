@@ -40,6 +40,32 @@ def test_only_the_ground_may_change(change: dict[str, Any], without: tuple[str, 
     assert is_update(now, BEFORE) is want
 
 
+ZONES: dict[str, Any] = {
+    "queries": ["q"],
+    "min_area_m2": 0.0,
+    "zones": {"EPSG_1": "a", "EPSG_2": "b"},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "want"),
+    [
+        ({}, True),
+        ({"zones": {"EPSG_2": "c"}, "area": "of one zone", "scenes": [FILE]}, True),
+        ({"grid": {"crs": "EPSG:2"}, "prompter": "the labels of one zone"}, True),
+        ({"queries": ["r"]}, False),
+        ({"min_area_m2": 5.0}, False),
+    ],
+)
+def test_of_zones_what_is_said_of_all_must_stay(change: dict[str, Any], want: bool) -> None:
+    """What zones share depends on which there are; what is said of one stands in the zone's own run."""
+    now = {**ZONES, **change}
+    assert is_update(ZONES, now) is want
+    assert is_update(now, ZONES) is want
+    assert not is_update(BEFORE, now)
+    assert not is_update(now, BEFORE)
+
+
 def test_a_grid_of_another_size_would_be_kept() -> None:
     now = {**BEFORE, "grid": {**BEFORE["grid"], "shape": [9, 9]}}
     assert not is_update(BEFORE, now)

@@ -11,7 +11,7 @@ from zone_results import zoned_info
 from pipeline.errors import InputError, RunMismatchError
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import read_run_json, write_run_json
-from pipeline.write.zoned.zoned_json import any_run_of, read_any_run, write_zoned_json
+from pipeline.write.zoned.zoned_json import ZonedInfo, any_run_of, read_any_run, write_zoned_json
 
 PARAMETERS = {"queries": ["roofs"], "zones": {"EPSG_32630": "a", "EPSG_32631": "b"}}
 
@@ -29,6 +29,17 @@ def test_it_says_which_snapshot_counts_and_who_may_publish(tmp_path: Path) -> No
     info = replace(INFO, snapshot="abc", earlier=("older", "oldest"), at_work="a driver")
     found = read_any_run(write_zoned_json(tmp_path / "run.json", info))
     assert (found.snapshot, found.earlier, found.at_work) == ("abc", ("older", "oldest"), "a driver")
+
+
+def test_zones_that_it_had_and_an_update_are_named_where_there_are_some(tmp_path: Path) -> None:
+    path = write_zoned_json(tmp_path / "run.json", INFO)
+    assert json.loads(path.read_text()).keys().isdisjoint({"left_zones", "update"})
+    first, second = INFO.zones
+    shown = replace(first, snapshot="made of this")
+    info = replace(INFO, zones=(shown,), left_zones=(second,), update={"fingerprint": "f", "zones": {}})
+    found = read_any_run(write_zoned_json(path, info))
+    assert isinstance(found, ZonedInfo)
+    assert (found.zones, found.left_zones, found.update) == ((shown,), (second,), info.update)
 
 
 def test_one_of_a_version_without_snapshots_has_none(tmp_path: Path) -> None:
