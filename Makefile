@@ -47,8 +47,16 @@ test-long: setup ## the tests marked long: engines, submitted jobs and trainings
 test-heavy: setup ## the tests marked heavy: real kills and Ray sessions of their own, on a quiet machine
 	$(BIN)/python -m pytest -m heavy
 
-test-ops: setup ## the tests marked ops: manifests and images of infra/, checked as their tools check them
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ops tests/ops
+# In an environment of its own: it pins what the project pins otherwise.
+CHECKOV := build/checkov/installed-3.3.30
+$(CHECKOV): .venv/installed-$(EXTRA)
+	rm -rf build/checkov
+	$(BIN)/python -m venv build/checkov
+	$(BIN)/uv pip install --quiet --python build/checkov/bin/python checkov==3.3.30
+	touch $@
+
+test-ops: setup $(CHECKOV) ## the tests marked ops: manifests, images and Terraform of infra/, checked as their tools check them
+	$(PYTEST) -m ops tests/ops
 
 notebook: setup ## execute notebooks/quickstart.ipynb anew; fails at the first cell that fails
 	$(BIN)/python -m jupyter execute notebooks/quickstart.ipynb --timeout=1200
