@@ -122,6 +122,8 @@ class EksCalls:
                 404, "ResourceNotFoundException", f"There is no {answered} {request[part]}"
             )
         found = kept[key] if verb == "Describe" else kept.pop(key)
+        if name == "DeleteAddon":
+            self._drop_associations(found["podIdentityAssociations"])
         return {answered: found}
 
     def _create_addon(self, request: Body) -> Body:
@@ -155,6 +157,12 @@ class EksCalls:
             **self._times(),
         }
         return {"association": self._keep(self.associations, (cluster, name), association)}
+
+    def _drop_associations(self, arns: list[str]) -> None:
+        """An add-on takes its own associations with it."""
+        dropped = [key for key, held in self.associations.items() if held["associationArn"] in arns]
+        for key in dropped:
+            del self.associations[key]
 
     def _create_entry(self, request: Body) -> Body:
         cluster = request["clusterName"]

@@ -37,7 +37,7 @@ class Terraform:
     folder: Path
     config: Path
 
-    def run(self, *args: str, timeout_s: float = 240) -> str:
+    def run(self, *args: str, timeout_s: float = 400) -> str:
         """Run a command without colours; returns what it printed. Fails the test when Terraform fails."""
         done = subprocess.run(
             ["terraform", *args],

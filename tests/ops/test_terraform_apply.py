@@ -32,7 +32,7 @@ from role_requests import (
 )
 from terraform_runs import SOURCE, Terraform, copied_terraform, terraform_in
 
-pytestmark = [pytest.mark.ops, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ops, pytest.mark.timeout(900)]
 
 OVERRIDE = """
 terraform {

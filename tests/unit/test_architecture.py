@@ -9,7 +9,13 @@ import file_tree
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "tests/benchmarks/README.md", "infra/terraform/README.md")
+PAGES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "infra/terraform/README.md",
+    "tests/benchmarks/README.md",
+)
 STAGES = ["grid", "load", "prompt", "segment", "stitch", "write"]
 
 

@@ -44,10 +44,11 @@ resource "aws_iam_role" "node" {
   })
 }
 
-# Joining the cluster, handing out pod identities, pulling images: no more. Pods cannot reach these
-# credentials either, for the launch templates let no packet of a pod reach the metadata service.
+# Joining the cluster (for which nodeadm describes its own instance), handing out pod identities, pulling
+# images: no more. Pods cannot reach these credentials either, for the launch templates let no packet of a
+# pod reach the metadata service.
 resource "aws_iam_role_policy_attachment" "node" {
-  for_each = toset(["AmazonEKSWorkerNodeMinimalPolicy", "AmazonEC2ContainerRegistryPullOnly"])
+  for_each = toset(["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly"])
 
   role       = aws_iam_role.node.name
   policy_arn = "arn:aws:iam::aws:policy/${each.key}"

@@ -84,7 +84,7 @@ run "nodes_hold_nearly_no_rights" {
   assert {
     condition = toset([for attachment in aws_iam_role_policy_attachment.node : attachment.policy_arn]) == toset([
       "arn:aws:iam::aws:policy/AmazonEC2ContainerRegistryPullOnly",
-      "arn:aws:iam::aws:policy/AmazonEKSWorkerNodeMinimalPolicy",
+      "arn:aws:iam::aws:policy/AmazonEKSWorkerNodePolicy",
     ])
     error_message = "nodes join the cluster and pull images, no more"
   }
