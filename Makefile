@@ -56,6 +56,7 @@ $(CHECKOV): .venv/installed-$(EXTRA)
 	touch $@
 
 test-ops: setup $(CHECKOV) ## the tests marked ops: manifests, images and Terraform of infra/, checked as their tools check them
+	.ci/kubectl
 	$(PYTEST) -m ops tests/ops
 
 notebook: setup ## execute notebooks/quickstart.ipynb anew; fails at the first cell that fails

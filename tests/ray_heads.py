@@ -32,6 +32,8 @@ class Head:
     dashboard_port: int
     gcs: str
     """What RAY_ADDRESS would say."""
+    scratch: Path
+    """Its folder for temporary files, with the logs of its session."""
 
 
 @cache
@@ -74,6 +76,7 @@ def ray_head(folder: Path, *words: str, environment: dict[str, str] | None = Non
         jobs=f"http://127.0.0.1:{dashboard_port}",
         dashboard_port=dashboard_port,
         gcs=f"127.0.0.1:{gcs_port}",
+        scratch=Path(scratch),
     )
     try:
         _wait_for(head, process, log_path)
