@@ -9,7 +9,7 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 # Every Ray worker is a process that imports all of Ray and torch: from source that takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo audit lint test test-long test-heavy test-ops notebook tree bench clean fuzz-stitch chaos chaos-sim
+.PHONY: help setup demo audit lint test test-long test-heavy test-ops image-check constraints notebook tree bench clean fuzz-stitch chaos chaos-sim
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,16 @@ $(CHECKOV): .venv/installed-$(EXTRA)
 test-ops: setup $(CHECKOV) ## the tests marked ops: manifests, images and Terraform of infra/, checked as their tools check them
 	.ci/kubectl
 	$(PYTEST) -m ops tests/ops
+
+image-check: setup ## build the image without Docker and run a job in it (root, buildah, mmdebstrap, 25 GB of disk)
+	infra/docker/image_check $(EXTRA)
+
+constraints: setup ## renew the versions of every package of the images, infra/docker/constraints-*.txt
+	for extra in cpu gpu; do \
+	  { echo "# Every package of the image with its version. Written by: make constraints"; \
+	    $(BIN)/uv pip compile --quiet pyproject.toml --extra $$extra --extra clouds --python-version 3.12 \
+	      --no-header --no-annotate --no-emit-index-url --no-emit-find-links; } > infra/docker/constraints-$$extra.txt || exit 1; \
+	done
 
 notebook: setup ## execute notebooks/quickstart.ipynb anew; fails at the first cell that fails
 	$(BIN)/python -m jupyter execute notebooks/quickstart.ipynb --timeout=1200

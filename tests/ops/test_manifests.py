@@ -30,6 +30,7 @@ VERSION = "1.35"
 """Of Kubernetes, for the schemas of its own kinds."""
 
 VALUES = {
+    "TERRAQUERY_MODELS": "s3://bucket/models",
     "TERRAQUERY_RUNS": "s3://bucket/runs",
     "CLUSTER": "night-x7k2",
     "POD": "night-x7k2-head",
@@ -144,7 +145,8 @@ def test_the_workers_have_room_for_the_pools_from_the_start(overlay: str) -> Non
         assert group["minReplicas"] == group["replicas"]
         have["cpus"] += group["replicas"] * float(parameters["num-cpus"])
         have["gpus"] += group["replicas"] * float(parameters.get("num-gpus", 0))
-    need = {kind: sum(pool["actors"] * pool.get(kind, 0.0) for pool in pools) for kind in have}
+    count = {each["actors"]: 1 if each["actors"] == "auto" else each["actors"] for each in pools}
+    need = {kind: sum(count[pool["actors"]] * pool.get(kind, 0.0) for pool in pools) for kind in have}
     need["cpus"] += asked.get("plan_cpus", 0.1)
     assert all(need[kind] <= have[kind] + 1e-9 for kind in have), (need, have)
     assert (need["gpus"] > 0) == (have["gpus"] > 0), "nobody pays for GPUs that the preset does not use"
@@ -195,7 +197,7 @@ def test_a_pod_copies_its_logs_within_its_grace_period(overlay: str) -> None:
 @overlays
 def test_logs_go_to_one_place_in_the_bucket(overlay: str) -> None:
     for name, pod in pods(of_ray(overlay, "RayCluster")):
-        (sidecar,) = pod["spec"]["initContainers"]
+        (sidecar,) = [each for each in pod["spec"]["initContainers"] if each["name"] == "logs"]
         assert sidecar["restartPolicy"] == "Always", "a sidecar"
         told_of = keep_logs_parser().parse_args([told(word) for word in sidecar["args"]])
         last = pod["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-1]
@@ -203,7 +205,7 @@ def test_logs_go_to_one_place_in_the_bucket(overlay: str) -> None:
         assert keep_logs_parser().parse_args(shlex.split(once)).to == told_of.to
         assert told_of.to == "s3://bucket/runs/_clusters/night-x7k2/night-x7k2-head"
         assert bool(told_of.events_of) == (name == "head"), "workers have no token of the API server"
-        for container in containers(pod):
+        for container in (sidecar, pod["spec"]["containers"][0]):
             mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
             assert SESSION.is_relative_to(mounts["ray-logs"])
             assert {"CLUSTER", "POD"} <= {variable["name"] for variable in container["env"]}
@@ -215,6 +217,21 @@ def test_a_job_waits_and_works_for_a_limited_time(overlay: str) -> None:
     job = of_ray(overlay, "RayJob")["spec"]
     assert 0 < job["preRunningDeadlineSeconds"] < job["activeDeadlineSeconds"] <= 12 * 3600
     assert job["shutdownAfterJobFinishes"] is True
+
+
+def test_weights_are_where_the_image_looks_for_them() -> None:
+    spec = groups(of_ray("overlays/gpu-spot", "RayCluster")["spec"])["gpu"]["template"]["spec"]
+    (fetching,) = [each for each in spec["initContainers"] if each["name"] == "models"]
+    assert [told(word) for word in fetching["args"]] == [
+        "--from=s3://bucket/models/hub",
+        "--to=/opt/terraquery/hub",
+    ]
+    assert "HF_HUB_CACHE=/opt/terraquery/hub" in (ROOT / "infra/docker/Dockerfile").read_text()
+    for container in (fetching, spec["containers"][0]):
+        assert container["image"] == spec["containers"][0]["image"]
+        assert {"name": "models", "mountPath": "/opt/terraquery/hub"}.items() <= {
+            **next(mount for mount in container["volumeMounts"] if mount["name"] == "models")
+        }.items()
 
 
 # ---- what pods may do
