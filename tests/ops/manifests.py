@@ -6,6 +6,7 @@ import copy
 import gzip
 import importlib.util
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -98,10 +99,11 @@ def pods(document: Document) -> Iterator[tuple[str, Document]]:
 
 
 def load_script(name: str) -> ModuleType:
-    """A script of infra/kubernetes as a module."""
-    spec = importlib.util.spec_from_file_location(Path(name).stem, KUBERNETES / name)
+    """A script of infra/ as a module."""
+    spec = importlib.util.spec_from_file_location(Path(name).stem, ROOT / "infra" / name)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module
     spec.loader.exec_module(module)
     return module
