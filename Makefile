@@ -59,7 +59,7 @@ test-ops: setup $(CHECKOV) ## the tests marked ops: manifests, images and Terraf
 	.ci/kubectl
 	$(PYTEST) -m ops tests/ops
 
-image-check: setup ## build the image without Docker and run a job in it (root, buildah, mmdebstrap, 25 GB of disk)
+image-check: setup ## build the image without Docker and run a job in it (root, mmdebstrap, 25 GB of disk)
 	infra/docker/image_check $(EXTRA)
 
 constraints: setup ## renew the versions of every package of the images, infra/docker/constraints-*.txt
