@@ -13,6 +13,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import zarr
+from growing_worlds import interrupt_at, make_growing_world
 from job_files import load_job
 from label_worlds import blobs, write_label_world
 
@@ -23,6 +24,7 @@ from pipeline.files.store.store_path import StorePath, store_path
 from pipeline.run import flow
 from pipeline.run.merge import merge_job, order_tasks
 from pipeline.run.verify.verify_run import verify
+from pipeline.write.records import block_records
 from pipeline.write.run_document import finished_run
 from pipeline.write.run_lock import LOCK_NAME
 from tests.s3_server import BUCKET, serving_s3
@@ -90,6 +92,45 @@ def test_it_is_resumed_and_says_what_it_holds(run_job: RunJob, words: list[objec
     assert {k: v for k, v in after.items() if k not in times} == {
         k: v for k, v in before.items() if k not in times
     }
+    assert verify(str(place)).sound
+
+
+@pytest.mark.long
+def test_an_update_in_a_bucket_is_the_run_that_would_lie_in_a_folder(
+    run_job: RunJob, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is interrupted, ends, and shrinks again, and then the records go that nobody needs."""
+    monkeypatch.setenv(EPOCH, "1700000000")
+    world = make_growing_world(tmp_path)
+    room = ["--grid-area", world.folder / "all.gpkg"]
+    june = [*world.words, *world.scene("june"), *room]
+    assert run_job(*june, *world.aoi("all"), "--out", tmp_path / "fresh") == 0
+    place = store_path(f"{bucket}/grows")
+    update = [*world.words, *world.scene("june"), "--update", "--out", place]
+    assert run_job(*june, *world.aoi("north"), "--out", place) == 0
+    first = finished_run(place).results
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(patch, block_records, "after_block_record", after=1)
+        assert run_job(*update, *world.aoi("all")) == 130
+    assert finished_run(place).results == first
+    verdict = verify(str(place))
+    assert verdict.intact, (verdict.findings, verdict.not_made)
+    assert "1 block is still of the older plan, 3 new blocks are not done yet" in verdict.update
+
+    assert run_job(*update, *world.aoi("all")) == 0
+    fresh = objects_of(store_path(tmp_path / "fresh"))
+    grown = objects_of(place)
+    older = [key for key in grown if key.startswith(f"snapshots/{first.name}/")]
+    assert sorted(grown.keys() - set(older)) == sorted(fresh)
+    assert [key for key in fresh if key != "run.json" and grown[key] != fresh[key]] == []
+    assert verify(str(place)).sound
+
+    assert run_job(*update, *world.aoi("north")) == 0
+    assert load_job("clean_run").main([str(place), "--keep", "0", "--min-age-hours", "0"]) == 0
+    left = objects_of(place)
+    gone = {f"blocks/b00002_{col:05d}.parquet" for col in range(3)}
+    assert {key for key in grown if key.startswith("blocks/")} - left.keys() == gone
+    assert finished_run(place).results == first
     assert verify(str(place)).sound
 
 

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import zarr
 from damaged_runs import copy_of, edit_json, edit_table, findings_of, results_of
 from growing_worlds import make_interrupted_update, world_in
 from job_files import load_job
+from zone_results import zoned_info
 
+from pipeline.run.verify.record_checks import Records
+from pipeline.run.verify.update_checks import OpenUpdate, zoned_update_text
 from pipeline.run.verify.verify_run import verify
+from pipeline.schema.tiling import RunGrid, TileLattice
+from pipeline.write.plan_table import write_plan
+from pipeline.write.records.record_keys import AlikeKeys
+from pipeline.write.run_dir import RunDir
+from pipeline.write.run_json import RunInfo, write_run_json
 
 OLDER = "b00001_00002"
 REPLACED = "b00001_00000"
@@ -113,3 +123,40 @@ def test_the_same_command_ends_it(interrupted: Path, tmp_path: Path) -> None:
     assert load_job("segment_region").main([str(word) for word in words]) == 0
     verdict = verify(out)
     assert verdict.sound, (verdict.findings, verdict.not_made, verdict.update)
+
+
+def run_info() -> RunInfo:
+    grid = RunGrid(crs_wkt=None, transform=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0), width=96, height=96)
+    return RunInfo(
+        run_id="",
+        fingerprint="old",
+        status="complete",
+        parameters={},
+        queries=("q",),
+        lattice=TileLattice(grid=grid, tile_px=64, halo_px=8, block_tiles=1),
+        scenes=(),
+    )
+
+
+def test_of_zones_it_says_what_is_left_of_each(tmp_path: Path) -> None:
+    """One is done, one has begun, one stays, one has not begun, one is new and one is new and half done."""
+    before = {"done": "old", "begun": "old", "stays": "old", "waits": "old"}
+    coming = {"done": "new", "begun": "new", "stays": "old", "waits": "new", "adds": "new", "comes": "new"}
+    for name, fingerprint in (("done", "new"), ("begun", "old"), ("stays", "old"), ("waits", "old")):
+        write_run_json(tmp_path / "zones" / name / "run.json", replace(run_info(), fingerprint=fingerprint))
+    write_run_json(tmp_path / "zones/comes/run.json", replace(run_info(), status="running"))
+    entries = [replace(zoned_info({}).zones[0], name=name, fingerprint=key) for name, key in before.items()]
+    info = replace(zoned_info({}), zones=tuple(entries), update={"fingerprint": "f", "zones": coming})
+    records = Records(run_dir=RunDir(tmp_path), keys=AlikeKeys("old"))
+    begun = OpenUpdate(records=records, whole=True, n_older=2, n_new=1)
+    said = zoned_update_text(RunDir(tmp_path), info, {"begun": begun})
+    told = (
+        "2 blocks are still of the older plan, 1 new block is not done yet, zone waits is still of the"
+    )
+    assert f"; {told} older plan, zone adds is not begun; start the same command again" in said
+
+    lattice = run_info().lattice
+    inside = np.ones((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.bool_)
+    write_plan(tmp_path / "zones/comes/plan.parquet", lattice, inside)
+    said = zoned_update_text(RunDir(tmp_path), info, {"begun": begun})
+    assert "5 new blocks are not done yet" in said, "2 x 2 of the new zone"
