@@ -12,9 +12,12 @@ from unittest import mock
 
 from budget_calls import with_budget_calls
 from eks_calls import EksCalls, with_eks_calls
+from s3_requests import S3Request, with_notes
 
 ACCOUNT = "123456789012"
 """The account that moto gives to every credential."""
+NOTED = "noted"
+"""Name of a bucket whose requests are noted; a test makes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,8 @@ class AwsServer:
 
     url: str
     eks: EksCalls
+    requests: list[S3Request]
+    """What reached the bucket NOTED, in order."""
 
 
 @contextmanager
@@ -37,7 +42,9 @@ def serving_aws(region: str) -> Iterator[AwsServer]:
     server.start()
     assert server._server is not None
     eks = EksCalls(account_id=ACCOUNT, region=region, clusters=lambda: eks_backends[ACCOUNT][region].clusters)
-    server._server.app = with_eks_calls(with_budget_calls(server._server.app, ACCOUNT), eks)
+    requested: list[S3Request] = []
+    app = with_notes(server._server.app, NOTED, requested)
+    server._server.app = with_eks_calls(with_budget_calls(app, ACCOUNT), eks)
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
     settings = {
@@ -51,6 +58,6 @@ def serving_aws(region: str) -> Iterator[AwsServer]:
     try:
         with mock.patch.dict(os.environ, settings):
             requests.post(f"{url}/moto-api/reset", timeout=30).raise_for_status()
-            yield AwsServer(url=url, eks=eks)
+            yield AwsServer(url=url, eks=eks, requests=requested)
     finally:
         server.stop()

@@ -35,10 +35,10 @@ def of_key(action: str, via: str | None, key: str = "ours") -> Ask:
     return Ask(action=action, resource=key, context=context)
 
 
-def scaling(cluster: str | None) -> Ask:
+def scaling(cluster: str | None, action: str = "SetDesiredCapacity") -> Ask:
     context = {} if cluster is None else {f"aws:ResourceTag/k8s.io/cluster-autoscaler/{cluster}": "owned"}
     group = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:1:autoScalingGroupName/eks-1"
-    return Ask(action="autoscaling:SetDesiredCapacity", resource=group, context=context)
+    return Ask(action=f"autoscaling:{action}", resource=group, context=context)
 
 
 READS = [
@@ -93,15 +93,30 @@ FORBIDDEN_TO_RAY = [
     Ask(action="eks:DescribeCluster", resource=CLUSTER),
     Ask(action="sts:AssumeRole", resource=f"arn:aws:iam::{ACCOUNT}:role/{NAME}-ray-head"),
 ]
+SEEN_GROUPS = (
+    "AutoScalingGroups",
+    "AutoScalingInstances",
+    "LaunchConfigurations",
+    "ScalingActivities",
+    "Tags",
+)
+SEEN_INSTANCES = (
+    "DescribeImages",
+    "DescribeInstanceTypes",
+    "DescribeLaunchTemplateVersions",
+    "GetInstanceTypesFromInstanceRequirements",
+)
+"""What the cluster autoscaler calls, by its own documentation for AWS."""
 ALLOWED = {
     "ray-worker": [*READS, *WRITES],
     "ray-head": [*READS, *WRITES, *TIDIES],
     "scheduler": [Ask(action="eks:DescribeCluster", resource=CLUSTER)],
     "cluster-autoscaler": [
-        Ask(action="autoscaling:DescribeAutoScalingGroups"),
-        Ask(action="ec2:DescribeInstanceTypes"),
+        *(Ask(action=f"autoscaling:Describe{what}") for what in SEEN_GROUPS),
+        *(Ask(action=f"ec2:{what}") for what in SEEN_INSTANCES),
         Ask(action="eks:DescribeNodegroup", resource=GPU_POOL),
         scaling(NAME),
+        scaling(NAME, "TerminateInstanceInAutoScalingGroup"),
     ],
 }
 DENIED = {
@@ -123,6 +138,7 @@ DENIED = {
         *READS,
         scaling(None),
         scaling("another"),
+        scaling("another", "TerminateInstanceInAutoScalingGroup"),
         Ask(action="eks:DeleteNodegroup", resource=GPU_POOL),
         Ask(action="ec2:RunInstances"),
         Ask(action="autoscaling:CreateAutoScalingGroup"),

@@ -38,7 +38,9 @@ class Terraform:
     config: Path
 
     def run(self, *args: str, timeout_s: float = 400) -> str:
-        """Run a command without colours; returns what it printed. Fails the test when Terraform fails."""
+        """Run a command without colours; returns what it printed. Fails the test when Terraform fails, and
+        skips it, saying so, without a provider.
+        """
         done = subprocess.run(
             ["terraform", *args],
             cwd=self.folder,
@@ -49,6 +51,8 @@ class Terraform:
             timeout=timeout_s,
             check=False,
         )
+        if done.returncode and args[0] == "init" and "provider packages" in done.stderr:
+            pytest.skip(f"the AWS provider is in no folder ({PLUGINS}), and its registry does not answer")
         if done.returncode:
             pytest.fail(f"terraform {' '.join(args)}:\n{done.stdout}\n{done.stderr}", pytrace=False)
         return done.stdout

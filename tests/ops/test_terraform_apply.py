@@ -10,12 +10,16 @@ import json
 import tomllib
 import urllib.parse
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import boto3
+import numpy as np
 import pytest
-from aws_server import ACCOUNT, AwsServer, serving_aws
+from aws_server import ACCOUNT, NOTED, AwsServer, serving_aws
+from job_files import load_job
+from label_worlds import blobs, write_label_world
 from policy_evaluation import Ask, Document, is_allowed
 from role_requests import (
     ALLOWED,
@@ -171,17 +175,17 @@ def test_a_role_may_do_its_work_and_nothing_else(applied: Applied, account: str)
 
 
 @pytest.mark.parametrize("account", ALLOWED)
-def test_every_statement_of_a_role_is_needed(applied: Applied, account: str) -> None:
-    """Without it some request of the work above is refused: neither the statement nor the request is idle."""
-    held = documents(account)
-    statements = [(name, statement) for name, document in held.items() for statement in document["Statement"]]
+def test_every_action_of_a_role_is_needed(applied: Applied, account: str) -> None:
+    """Without it some request of the work above is refused: neither permission nor request is idle."""
+    statements = [s for document in documents(account).values() for s in document["Statement"]]
     needless = []
-    for left_out in statements:
-        rest = [{"Statement": [s for name, s in statements if (name, s) != left_out]}]
-        if all(is_allowed(rest, with_key(ask, applied.key)) for ask in ALLOWED[account]):
-            needless.append((left_out[0], left_out[1]["Sid"]))
-    # A writer may decrypt as well as encrypt, so with both policies the reader's own permission is covered.
-    assert set(needless) <= {("read-inputs", "Decrypt")}
+    for number, statement in enumerate(statements):
+        for action in statement["Action"]:
+            rest = {**statement, "Action": [other for other in statement["Action"] if other != action]}
+            fewer = [{"Statement": [*statements[:number], rest, *statements[number + 1 :]]}]
+            if all(is_allowed(fewer, with_key(ask, applied.key)) for ask in ALLOWED[account]):
+                needless.append((statement["Sid"], action))
+    assert needless == []
 
 
 @pytest.mark.parametrize("account", ALLOWED)
@@ -203,6 +207,34 @@ def test_a_role_is_for_one_service_account(applied: Applied, account: str) -> No
         assert not is_allowed([trust], Ask(action="sts:AssumeRole", context=other, principal=pods))
     for principal in (("Service", "ec2.amazonaws.com"), ("AWS", f"arn:aws:iam::{ACCOUNT}:root")):
         assert not is_allowed([trust], Ask(action="sts:AssumeRole", context=own, principal=principal))
+
+
+def test_the_head_may_do_what_a_run_asks_of_its_bucket(applied: Applied, tmp_path: Path) -> None:
+    """The requests of a small run, of a second merge and of cleaning: one driver sends them all."""
+    boto3.client("s3").create_bucket(Bucket=NOTED, CreateBucketConfiguration={"LocationConstraint": REGION})
+    applied.aws.requests.clear()
+    world = write_label_world(tmp_path, blobs(np.random.default_rng(5), 130, 130, grain=9))
+    options = tmp_path / "options.toml"
+    options.write_text("[tiles]\npx = 64\nhalo_px = 12\nblock_tiles = 2\n")
+    run = f"s3://{NOTED}/runs/first"
+    words = ["--source", world.scene, "--whole-scene", "--query", "anything", "--out", run]
+    words += ["--models", f"oracle:{world.labels}", "--config", options, "--runner", "local"]
+    assert load_job("segment_region").main([str(word) for word in words]) == 0
+    assert (
+        load_job("restitch_region").main(
+            ["--run", run, "--min-area-px", "40", "--out", f"s3://{NOTED}/runs/second"]
+        )
+        == 0
+    )
+    assert load_job("clean_run").main([run, "--keep", "0", "--min-age-hours", "0"]) == 0
+
+    asked = [ask for request in applied.aws.requests for ask in request.asks()]
+    assert {ask.action.removeprefix("s3:") for ask in asked} == {
+        *("GetObject", "PutObject", "DeleteObject", "ListBucket", "ListBucketMultipartUploads")
+    }
+    held = list(documents("ray-head").values())
+    ours = [replace(ask, resource=ask.resource.replace(f":::{NOTED}", f":::{BUCKET}")) for ask in asked]
+    assert [ask for ask in ours if not is_allowed(held, ask)] == []
 
 
 def test_nobody_reaches_the_bucket_without_tls(applied: Applied) -> None:
@@ -273,6 +305,7 @@ def test_destroy_keeps_results_and_their_key(applied: Applied) -> None:
 
     s3 = boto3.client("s3")
     kms = boto3.client("kms")
+    s3_backends[ACCOUNT]["aws"].buckets.pop(NOTED, None)
     # moto's server has no TLS, and takes no account of conditions: the bucket's policy refuses every call.
     stored = s3_backends[ACCOUNT]["aws"]
     stored.put_object(BUCKET, "runs/first/run.json", b"{}")

@@ -43,10 +43,10 @@ locals {
       Resource = ["${local.bucket_arn}/runs/*"]
     },
     {
-      # Parts of an upload are decrypted when they are joined.
+      # Parts of an upload are also decrypted when they are joined, which every reader may.
       Sid       = "Encrypt"
       Effect    = "Allow"
-      Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+      Action    = ["kms:GenerateDataKey"]
       Resource  = [var.key_arn]
       Condition = local.through_s3
     },
