@@ -127,7 +127,7 @@ class Builder:
         layers = below.layers if below else (self._base,)
         option = f"lowerdir={':'.join(map(str, layers))},upperdir={upper},workdir={room}"
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", option, str(tree)], check=True)
-        for kernel in ("proc", "dev"):
+        for kernel in ("proc", "sys", "dev"):
             (tree / kernel).mkdir(exist_ok=True)
             subprocess.run(["mount", "--rbind", f"/{kernel}", str(tree / kernel)], check=True)
         shutil.copyfile("/etc/resolv.conf", tree / "etc/resolv.conf")

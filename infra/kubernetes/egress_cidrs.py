@@ -8,7 +8,7 @@ python infra/kubernetes/egress_cidrs.py --ranges ip-ranges.json --region us-west
    taken. They stand for every bucket there: which of them pods may use, VPC endpoint and roles decide.
 2. `--host` is looked up now. A host behind a content network has other addresses tomorrow: then use --cidr
    with that network's own list, an egress proxy (HTTPS_PROXY), or host names (components/cilium-egress).
-3. `--api-server` is what `kubectl get endpoints kubernetes` prints.
+3. `--api-server`: the address of the service `kubernetes`, and those of its endpoints.
 """
 
 from __future__ import annotations

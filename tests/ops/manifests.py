@@ -99,8 +99,8 @@ def pods(document: Document) -> Iterator[tuple[str, Document]]:
 
 
 def load_script(name: str) -> ModuleType:
-    """A script of infra/ as a module."""
-    spec = importlib.util.spec_from_file_location(Path(name).stem, ROOT / "infra" / name)
+    """A script of the repository as a module."""
+    spec = importlib.util.spec_from_file_location(Path(name).stem, ROOT / name)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -9,7 +9,7 @@ from manifests import load_script
 
 pytestmark = pytest.mark.ops
 
-build_in_chroot = load_script("docker/build_in_chroot.py")
+build_in_chroot = load_script("infra/docker/build_in_chroot.py")
 
 
 @pytest.fixture

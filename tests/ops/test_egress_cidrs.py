@@ -11,7 +11,7 @@ from manifests import KUBERNETES, load_script, rendered
 
 pytestmark = pytest.mark.ops
 
-egress_cidrs = load_script("kubernetes/egress_cidrs.py")
+egress_cidrs = load_script("infra/kubernetes/egress_cidrs.py")
 
 RANGES = {
     "prefixes": [

@@ -90,11 +90,13 @@ def test_every_package_has_one_version(extra: str) -> None:
 @pytest.mark.parametrize("overlay", ["dev", "gpu-spot"])
 def test_the_manifests_ask_for_the_image_of_this_version(overlay: str) -> None:
     page = yaml.safe_load((KUBERNETES / f"overlays/{overlay}/kustomization.yaml").read_text())
-    tags = {image["name"]: image["newTag"] for image in page["images"]}
+    images = {
+        image["name"]: (image["newName"].rpartition("/")[2], image["newTag"]) for image in page["images"]
+    }
     version = PROJECT["project"]["version"]
-    known = {"terraquery": f"{version}-cpu", "terraquery-gpu": f"{version}-gpu"}
-    assert tags.items() <= known.items()
-    assert f"terraquery:{version}-cpu" in DOCKERFILE
+    known = {"terraquery": ("cpu", version), "terraquery-gpu": ("gpu", version)}
+    assert images.items() <= known.items()
+    assert all(f"/{extra}:{version} " in DOCKERFILE for extra in ("cpu", "gpu"))
 
 
 def test_an_unknown_step_is_refused() -> None:

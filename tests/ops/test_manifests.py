@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +12,15 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 from kuberay_rules import broken_rules
-from manifests import KUBERNETES, ROOT, Document, groups, one, pods, rendered, schema_errors
+from manifests import KUBERNETES, ROOT, Document, groups, load_script, one, pods, rendered, schema_errors
 
 from pipeline.run.pods.keep_logs import SESSION
 from pipeline.run.pods.keep_logs import parser as keep_logs_parser
 from pipeline.run.stop_signals import RAY_WAIT, SUBMITTED, grace_of
 
-sys.path.insert(0, str(ROOT / "jobs"))
-from segment_region import parser as job_parser
-
 pytestmark = pytest.mark.ops
+
+segment_region = load_script("jobs/segment_region.py")
 
 OVERLAYS = ("overlays/dev", "overlays/gpu-spot")
 EVERYTHING = (*OVERLAYS, "site")
@@ -123,7 +121,7 @@ def test_one_part_can_be_applied_alone(overlay: str) -> None:
 def test_the_entrypoint_is_a_command_of_ours(overlay: str) -> None:
     python, script, *words = shlex.split(told(of_ray(overlay, "RayJob")["spec"]["entrypoint"]))
     assert (python, script) == ("python", "/opt/terraquery/jobs/segment_region.py")
-    args = job_parser().parse_args(words)
+    args = segment_region.parser().parse_args(words)
     assert args.out.startswith("s3://bucket/runs/")
     assert args.runner == "ray"
 
@@ -133,7 +131,7 @@ def test_the_workers_have_room_for_the_pools_from_the_start(overlay: str) -> Non
     """A run refuses a cluster that is too small, and asks but once. The head has no CPU to give."""
     job = of_ray(overlay, "RayJob")["spec"]
     words = shlex.split(told(job["entrypoint"]))
-    preset = job_parser().parse_args(words[2:]).preset
+    preset = segment_region.parser().parse_args(words[2:]).preset
     asked = tomllib.loads((ROOT / f"pipeline/presets/{preset}.toml").read_text())["resources"]
     pools = [asked[name] for name in ("reader", "prompter", "segmenter")]
     have = {"cpus": 0.0, "gpus": 0.0}
