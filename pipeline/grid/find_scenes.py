@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,14 +27,14 @@ from pipeline.grid.catalog.catalog_search import find_items, is_catalog
 from pipeline.grid.catalog.failed_places import among_neighbours
 from pipeline.grid.catalog.found_items import CatalogSearch, FoundItems, LeftItem
 from pipeline.grid.catalog.header_check import ItemScene, Opened
-from pipeline.grid.catalog.item_scene import ItemScenes, scenes_of, settled
-from pipeline.grid.catalog.item_sieve import ItemRank, ranks_of, sort_fields_of
+from pipeline.grid.catalog.item_groups import TakenItems
+from pipeline.grid.catalog.item_scene import ItemScenes, described, scenes_of, settled, unread_numbers
 from pipeline.grid.catalog.kept_documents import KeptDocuments
 from pipeline.grid.catalog.scene_choice import ItemOptions
 from pipeline.grid.lattice import same_crs
 from pipeline.grid.mask_files import require_mask_used
 from pipeline.grid.mosaic_order import MosaicOrder, ordered
-from pipeline.grid.paused_collector import paused_collector
+from pipeline.grid.scene_list import SceneList
 from pipeline.grid.source import SourceOptions, expand_hrefs, open_scenes, require_sources, with_unique_ids
 from pipeline.schema.imagery import Scene
 
@@ -46,43 +48,82 @@ class SourceScenes:
     """What a catalogue was asked. None: the source names rasters."""
     options: ItemOptions | None = None
     """How its items became scenes."""
-    ranks: tuple[ItemRank, ...] = ()
-    """Per scene, what the place of its item depends on."""
+    items: TakenItems | None = None
+    """Per scene, its item. None: the source names rasters."""
     kept: KeptDocuments | None = field(default=None, repr=False, compare=False)
     """What the search has read of the catalogue. None: nobody asks again."""
 
 
 class Footprints(Mapping[str, BaseGeometry]):
-    """scene_id -> footprint in longitude and latitude. They are stored as WKB, which takes a third of what
-    shapes take, and become shapes when they are asked for."""
+    """scene_id -> footprint of its item in longitude and latitude, decoded when it is asked for."""
 
-    def __init__(self, stored: Mapping[str, bytes]) -> None:
-        self.stored = stored
+    def __init__(self, parts: Sequence[tuple[Sequence[str], TakenItems]] = ()) -> None:
+        """`parts`: scene_ids, and the item of each."""
+        self.parts = tuple(parts)
 
     def __getitem__(self, scene_id: str) -> BaseGeometry:
-        return shapely.force_2d(shapely.from_wkb(self.stored[scene_id]))
+        found = self.of([scene_id])[0]
+        if found is None:
+            raise KeyError(scene_id)
+        return found
 
     def of(self, scene_ids: Sequence[str]) -> list[BaseGeometry | None]:
         """Look up many in one step. None: there is none."""
-        stored = np.array([self.stored.get(scene_id) for scene_id in scene_ids], dtype=object)
+        stored = np.full(len(scene_ids), None, dtype=object)
+        places = [self._places.get(scene_id, (-1, 0)) for scene_id in scene_ids]
+        part, place = np.array(places, dtype=np.int64).reshape(-1, 2).T
+        for number, (_, items) in enumerate(self.parts):
+            own = np.flatnonzero(part == number)
+            stored[own] = items.wkb(place[own])
         return list(shapely.force_2d(shapely.from_wkb(stored)))
 
+    @cached_property
+    def _places(self) -> dict[str, tuple[int, int]]:
+        """scene_id -> which part has it, and where."""
+        return {
+            scene_id: (number, at)
+            for number, (scene_ids, _) in enumerate(self.parts)
+            for at, scene_id in enumerate(scene_ids)
+        }
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self.stored)
+        return chain.from_iterable(scene_ids for scene_ids, _ in self.parts)
 
     def __len__(self) -> int:
-        return len(self.stored)
+        return sum(len(scene_ids) for scene_ids, _ in self.parts)
+
+
+class UnreadScenes(Mapping[str, ItemScene]):
+    """scene_id -> scene whose header is not open yet, made when it is asked for."""
+
+    def __init__(self, scenes: SceneList) -> None:
+        numbers = unread_numbers(scenes)
+        self._scenes = scenes.take(numbers)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self._scenes.ids)}
+
+    def __getitem__(self, scene_id: str) -> ItemScene:
+        return described(self._scenes, np.array([self._numbers[scene_id]]))[0]
+
+    def __contains__(self, scene_id: object) -> bool:
+        return scene_id in self._numbers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._scenes.ids)
+
+    def __len__(self) -> int:
+        return len(self._scenes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoundScenes:
     """What may be looked at, before the plan."""
 
-    scenes: tuple[Scene, ...]
-    """In order of priority. Some may have a `failure`."""
-    unread: Mapping[str, ItemScene] = field(default_factory=dict)
-    """scene_id -> scene whose header was not opened yet."""
-    footprints: Footprints = field(default_factory=lambda: Footprints({}))
+    scenes: SceneList
+    """In order of priority. Some may have a `failure`, and of some the headers are not open yet."""
+    footprints: Footprints = field(default_factory=Footprints)
     """Of items."""
     left: tuple[LeftItem, ...] = ()
     """What searches found and the run does not look at."""
@@ -96,6 +137,11 @@ class FoundScenes:
     """Sources in order, with the scenes that each gave before --mosaic sorts them."""
     halo_ids: frozenset[str] = frozenset()
     """scene_ids of scenes that were searched for halos alone (halo_items.py)."""
+
+    @property
+    def unread(self) -> UnreadScenes:
+        """The scenes whose headers are not open yet."""
+        return UnreadScenes(self.scenes)
 
 
 def find_scenes(
@@ -117,13 +163,13 @@ def find_scenes(
         catalogs.require_unused()
         require_mask_used(sources.mask, sources.mask_file)
     rasters = _by_source(replace(sources, hrefs=tuple(s for s in sources.hrefs if s not in of_catalogs)))
-    scenes: list[Scene] = []
-    searched: list[tuple[FoundItems, ItemScenes, int]] = []
-    of_source: list[tuple[int, SourceScenes]] = []
+    parts: list[SceneList] = []
+    searched: list[tuple[FoundItems, ItemScenes]] = []
+    of_source: list[SourceScenes] = []
     for source in dict.fromkeys(sources.hrefs):
         if source not in of_catalogs:
-            of_source.append((len(scenes), SourceScenes(scene_ids=())))
-            scenes += rasters[source]
+            of_source.append(SourceScenes(scene_ids=()))
+            parts.append(SceneList.of(rasters[source]))
             continue
         search = _search(source, catalogs)
         kept = KeptDocuments() if aoi is not None else None
@@ -137,64 +183,39 @@ def find_scenes(
             guard=guard_for(found.hosts, source, catalogs.allow_hosts, catalogs.allow_roots),
         )
         items = scenes_of(found, options, on_opened=on_opened)
-        searched.append((found, items, len(scenes)))
-        ranks = tuple(ranks_of(items.items, sort_fields_of(search))) if aoi is not None else ()
-        asked = SourceScenes(scene_ids=(), search=search, options=options, ranks=ranks, kept=kept)
-        of_source.append((len(scenes), asked))
-        scenes += [item.scene for item in items.scenes]
-    return _put_together(scenes, searched, of_source, aoi, order or MosaicOrder())
-
-
-@paused_collector()
-def _put_together(
-    scenes: Sequence[Scene],
-    searched: Sequence[tuple[FoundItems, ItemScenes, int]],
-    of_source: Sequence[tuple[int, SourceScenes]],
-    aoi: Aoi | None,
-    order: MosaicOrder,
-) -> FoundScenes:
-    """Name the scenes of all sources, and sort them.
-
-    `searched`: what each search found, its scenes, and the number of the first. `of_source`: sources, with
-    the number of their first scene.
-    """
-    named = with_unique_ids(scenes)
-    unread: dict[str, ItemScene] = {}
-    stored: dict[str, bytes] = {}
-    for _, items, start in searched:
-        for scene, item_scene, item in zip(named[start:], items.scenes, items.items, strict=False):
-            stored[scene.scene_id] = item.wkb
-            if item_scene.placed:
-                own = item_scene.scene is scene
-                unread[scene.scene_id] = item_scene if own else replace(item_scene, scene=scene)
+        searched.append((found, items))
+        of_source.append(
+            SourceScenes(scene_ids=(), search=search, options=options, items=items.items, kept=kept)
+        )
+        parts.append(items.scenes)
+    named = with_unique_ids(SceneList.joined(parts))
+    by_source = _named_sources(of_source, parts, named.ids)
     return FoundScenes(
-        scenes=among_neighbours(ordered(named, order)),
-        unread=unread,
-        footprints=Footprints(stored),
-        left=tuple(scene for found, items, _ in searched for scene in (*found.left, *items.left)),
-        notes=tuple(note for found, items, _ in searched for note in (*found.notes, *_unusable(items))),
-        searches=tuple(found.request for found, _, _ in searched),
+        scenes=among_neighbours(ordered(named, order or MosaicOrder())),
+        footprints=Footprints([(one.scene_ids, one.items) for one in by_source if one.items is not None]),
+        left=tuple(scene for found, items in searched for scene in (*found.left, *items.left)),
+        notes=tuple(note for found, items in searched for note in (*found.notes, *_unusable(items))),
+        searches=tuple(found.request for found, _ in searched),
         aoi=aoi,
-        order=order,
-        sources=_named_sources(of_source, named),
+        order=order or MosaicOrder(),
+        sources=by_source,
     )
 
 
 def settle_scenes(
     found: FoundScenes, needed: Sequence[Scene], *, on_opened: Opened | None = None
-) -> tuple[Scene, ...]:
+) -> SceneList:
     """Open the headers of the scenes that the plan needs and that are not open yet.
 
     Returns them in the order of `needed`, as their headers say, or with a `failure`. Raises InputError when
     none of them can be used, and SourceError (retryable) when a server does not answer.
     """
-    own = {scene.scene_id: scene for scene in found.scenes}
-    names = [scene.scene_id for scene in needed]
-    unread = [name for name in names if name in found.unread]
-    opened = settled([found.unread[name] for name in unread], on_opened=on_opened)
-    own |= dict(zip(unread, opened, strict=True))
-    scenes = among_neighbours([own[name] for name in names])
-    if all(scene.failure for scene in scenes if scene.scene_id not in found.halo_ids):
+    number = {name: place for place, name in enumerate(found.scenes.ids)}
+    names = SceneList.of(needed).ids
+    own = found.scenes.take([number[name] for name in names])
+    scenes = SceneList.of(tuple(among_neighbours(settled(own, on_opened=on_opened))))
+    of_area = np.array([name not in found.halo_ids for name in names], dtype=np.bool_)
+    if scenes.columns.failed[of_area].all():
         raise InputError(
             f"At least one of the {len(scenes)} scenes of the area must be readable",
             came=scenes[0].failure,
@@ -205,7 +226,8 @@ def settle_scenes(
 
 def several_crs(found: FoundScenes) -> bool:
     """Whether the scenes that can be read, as far as that is known, have more than one CRS."""
-    first, *others = dict.fromkeys(scene.crs_wkt for scene in found.scenes if not scene.failure) or {None: 0}
+    columns = found.scenes.columns
+    first, *others = dict.fromkeys(columns.crs[~columns.failed].tolist()) or {None: 0}
     return any(not same_crs(first, other) for other in others)
 
 
@@ -214,22 +236,20 @@ def with_headers(
 ) -> FoundScenes:
     """Open the headers of `needed`, in what was found. Raises as `settle_scenes`."""
     opened = {scene.scene_id: scene for scene in settle_scenes(found, needed, on_opened=on_opened)}
+    numbers = {number: name for number, name in enumerate(found.scenes.ids) if name in opened}
     return replace(
-        found,
-        scenes=tuple(opened.get(scene.scene_id, scene) for scene in found.scenes),
-        unread={name: scene for name, scene in found.unread.items() if name not in opened},
+        found, scenes=found.scenes.replaced({number: opened[name] for number, name in numbers.items()})
     )
 
 
 def _named_sources(
-    of_source: Sequence[tuple[int, SourceScenes]], named: Sequence[Scene]
+    of_source: Sequence[SourceScenes], parts: Sequence[SceneList], names: Sequence[str]
 ) -> tuple[SourceScenes, ...]:
-    """Give sources, each with the number of its first scene, the final ids of their scenes."""
-    starts = [start for start, _ in of_source]
-    stops = [*starts[1:], len(named)]
+    """Give sources the final ids of their scenes."""
+    stops = np.cumsum([len(part) for part in parts]).tolist()
     return tuple(
-        replace(source, scene_ids=tuple(scene.scene_id for scene in named[start:stop]))
-        for (start, source), stop in zip(of_source, stops, strict=True)
+        replace(source, scene_ids=tuple(names[stop - len(part) : stop]))
+        for source, part, stop in zip(of_source, parts, stops, strict=True)
     )
 
 

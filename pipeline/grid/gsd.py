@@ -14,7 +14,8 @@ from pyproj import Transformer
 
 from pipeline.errors import InputError
 from pipeline.geo.globe import LONLAT_CRS, turn_of
-from pipeline.grid.lattice import affine_of, common_crs, crs_from_text, crs_name, same_crs
+from pipeline.grid.lattice import affine_of, crs_from_text, crs_name, same_crs
+from pipeline.grid.lattice_choice import common_crs
 from pipeline.grid.pixel_size import ground_side_m, pixel_side
 from pipeline.schema.imagery import Scene
 

@@ -11,8 +11,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import shapely
@@ -25,29 +25,21 @@ from pipeline.grid.aoi import Aoi
 from pipeline.grid.catalog.api_search import MOST_VERTICES
 from pipeline.grid.catalog.catalog_search import find_items
 from pipeline.grid.catalog.failed_places import among_neighbours
-from pipeline.grid.catalog.header_check import ItemScene, Opened
+from pipeline.grid.catalog.header_check import Opened
+from pipeline.grid.catalog.item_groups import TakenItems
 from pipeline.grid.catalog.item_scene import ItemScenes, scenes_of
 from pipeline.grid.catalog.item_sieve import in_rank_order, ranks_of, sort_fields_of
 from pipeline.grid.find_scenes import Footprints, FoundScenes, SourceScenes
 from pipeline.grid.halo_scenes import seen_ground
 from pipeline.grid.mosaic_order import ordered
+from pipeline.grid.scene_list import SceneList
 from pipeline.grid.source import with_unique_ids
-from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import TileLattice
 
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 _FINEST = 1 / 4096
 _COARSEST = 1 / 4
 """Shares of its extent by which ground that is asked for may be made simpler."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Added:
-    """What the second search has found so far."""
-
-    scenes: dict[str, Scene] = field(default_factory=dict)
-    unread: dict[str, ItemScene] = field(default_factory=dict)
-    footprints: dict[str, bytes] = field(default_factory=dict)
 
 
 def with_halo_items(
@@ -63,22 +55,28 @@ def with_halo_items(
     beyond = None if ground is None else ground_beyond(ground, found.aoi.geometry)
     if beyond is None or beyond.is_empty:
         return found
-    added = _Added()
+    added: list[SceneList] = []
     sources = []
+    taken = set(found.scenes.ids)
     for source in found.sources:
         items = None if source.search is None else _items(source, beyond, found.aoi, on_opened)
-        sources.append(source if items is None or not items.scenes else _joined(source, items, found, added))
-    if not added.scenes:
+        if items is None or not items.scenes:
+            sources.append(source)
+            continue
+        added.append(with_unique_ids(items.scenes, taken))
+        taken.update(added[-1].ids)
+        sources.append(_joined(source, items, added[-1].ids))
+    if not added:
         return found
-    own: Mapping[str, Scene] = {scene.scene_id: scene for scene in found.scenes} | added.scenes
-    in_turn = [own[name] for source in sources for name in source.scene_ids if name in own]
+    both = SceneList.joined([found.scenes, *added])
+    number = {name: place for place, name in enumerate(both.ids)}
+    in_turn = [number[name] for source in sources for name in source.scene_ids if name in number]
     return replace(
         found,
-        scenes=among_neighbours(ordered(in_turn, found.order)),
-        unread={**found.unread, **added.unread},
-        footprints=Footprints({**found.footprints.stored, **added.footprints}),
+        scenes=among_neighbours(ordered(both.take(in_turn), found.order)),
+        footprints=Footprints([(one.scene_ids, one.items) for one in sources if one.items is not None]),
         sources=tuple(sources),
-        halo_ids=found.halo_ids | added.scenes.keys(),
+        halo_ids=found.halo_ids | {name for scenes in added for name in scenes.ids},
     )
 
 
@@ -115,22 +113,14 @@ def _items(
         return None
 
 
-def _joined(source: SourceScenes, items: ItemScenes, found: FoundScenes, added: _Added) -> SourceScenes:
-    """Put the scenes of further items among those of their source, and remember them in `added`."""
+def _joined(source: SourceScenes, further: ItemScenes, names: Sequence[str]) -> SourceScenes:
+    """Put further items, and the ids of their scenes, where one search of all the ground would have them."""
     assert source.search is not None
-    taken = {name for each in found.sources for name in each.scene_ids} | added.scenes.keys()
-    named = with_unique_ids([item.scene for item in items.scenes], taken)
-    for scene, item_scene, item in zip(named, items.scenes, items.items, strict=True):
-        added.scenes[scene.scene_id] = scene
-        added.footprints[scene.scene_id] = item.wkb
-        if item_scene.placed:
-            added.unread[scene.scene_id] = replace(item_scene, scene=scene)
-    ids = [*source.scene_ids, *(scene.scene_id for scene in named)]
+    assert source.items is not None
+    ids = [*source.scene_ids, *names]
+    items = TakenItems.joined(source.items, further.items)
     fields = sort_fields_of(source.search)
-    ranks = [*source.ranks, *ranks_of(items.items, fields)]
-    order: Sequence[int] = in_rank_order(ranks, fields)
+    order = in_rank_order(ranks_of(items.all_facts(), fields), fields)
     return replace(
-        source,
-        scene_ids=tuple(ids[number] for number in order),
-        ranks=tuple(ranks[number] for number in order),
+        source, scene_ids=tuple(ids[number] for number in order), items=items.take(np.array(order))
     )

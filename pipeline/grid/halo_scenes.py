@@ -10,7 +10,6 @@ area's edge. The models judge by what they see there, so no pixel of it may be m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,10 +19,12 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
 from pipeline.geo.globe import to_lonlat
-from pipeline.grid.lattice import Placement, affine_of, on_one_turn, pixel_offsets, place_scenes, same_crs
+from pipeline.grid.lattice import Placement, affine_of, in_crs, on_one_turn, place_scenes
 from pipeline.grid.scene_bounds import meeting
+from pipeline.grid.scene_list import SceneList
+from pipeline.grid.scene_places import ScenePlaces
 from pipeline.schema.imagery import Scene
-from pipeline.schema.tiling import RunGrid, TileLattice
+from pipeline.schema.tiling import TileLattice
 
 MARGIN_PX = 1.0
 """Pixels by which seen ground is grown, so that rounding leaves no scene out."""
@@ -64,47 +65,40 @@ def _read_windows(lattice: TileLattice, inside: NDArray[np.bool_]) -> BaseGeomet
 
 def with_halo_scenes(
     placement: Placement,
-    near: Sequence[int],
-    scenes: Sequence[Scene],
+    near: NDArray[np.int64],
+    scenes: SceneList,
     *,
     ground: BaseGeometry | None,
     any_crs: bool,
-) -> tuple[Placement, tuple[bool, ...]]:
+) -> tuple[Placement, NDArray[np.bool_]]:
     """Add the scenes that meet `ground` to those that are placed, in the order of `scenes`.
 
-    `near`: numbers of the placed ones. `ground`: `seen_ground`; None: any scene may meet it. `any_crs`:
+    `near`: numbers of the placed ones, (n,). `ground`: `seen_ground`; None: any scene may meet it. `any_crs`:
     whether scenes of other CRSs are warped. Returns the placement, and per scene whether it was added.
     """
-    others = sorted(set(range(len(scenes))) - set(near))
-    if ground is not None and others:
-        meets = meeting([scenes[number] for number in others], ground).tolist()
-        others = [number for number, meet in zip(others, meets, strict=True) if meet]
-    anchor = next((scene for scene in placement.scenes if not scene.failure), placement.scenes[0])
-    found = dict(
-        zip(near, zip(placement.scenes, placement.offsets, placement.outlines, strict=True), strict=True)
-    )
-    for number in others:
-        if any_crs or same_crs(scenes[number].crs_wkt, placement.grid.crs_wkt):
-            placed = _placed(scenes[number], anchor, placement.grid)
-            if placed is not None:
-                found[number] = placed
-    order = sorted(found)
-    added = set(order) - set(near)
-    return replace(
+    grid = placement.grid
+    others = np.setdiff1d(np.arange(len(scenes)), near)
+    if ground is not None and others.size:
+        others = others[meeting(scenes.take(others), ground)]
+    if not any_crs:
+        others = others[in_crs(scenes.columns, grid.crs_wkt)[others]]
+    anchor = placement.scenes[int(np.argmin(placement.scenes.columns.failed))]
+    numbers: list[int] = []
+    added: list[Scene] = []
+    places: list[ScenePlaces] = []
+    for number, scene in zip(others.tolist(), scenes.take(others), strict=True):
+        pair = on_one_turn((anchor, scene))
+        try:
+            place = place_scenes(pair, grid)
+        except InputError:  # it has no place in the grid's CRS
+            continue
+        numbers.append(number)
+        added.append(pair[1])
+        places.append(place.take(np.array([1])))
+    order = np.argsort(np.concatenate([near, np.array(numbers, dtype=np.int64)]))
+    placed = replace(
         placement,
-        scenes=tuple(found[number][0] for number in order),
-        offsets=tuple(found[number][1] for number in order),
-        outlines=tuple(found[number][2] for number in order),
-    ), tuple(number in added for number in order)
-
-
-def _placed(
-    scene: Scene, anchor: Scene, grid: RunGrid
-) -> tuple[Scene, tuple[int, int] | None, BaseGeometry] | None:
-    """Place one scene on the same turn of the globe as `anchor`. None: it has no place in the grid's CRS."""
-    scene = on_one_turn((anchor, scene))[1]
-    try:
-        outline = place_scenes((anchor, scene), grid)[1]
-    except InputError:
-        return None
-    return scene, pixel_offsets([scene], grid)[0], outline
+        scenes=SceneList.joined([placement.scenes, SceneList.of(added)]).take(order),
+        places=ScenePlaces.joined([placement.places, *places]).take(order),
+    )
+    return placed, order >= len(near)

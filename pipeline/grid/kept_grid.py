@@ -126,19 +126,15 @@ def require_on_grid(placement: Placement, area_px: BaseGeometry | None, guessed:
     """
     grid = placement.grid
     room = _box_of(grid, _ROUNDING_PX)
-    outlines = np.array(placement.outlines, dtype=object)
-    asked = np.array(
-        [
-            not scene.failure and (scene.scene_id not in guessed or not shapely.intersects(outline, room))
-            for scene, outline in zip(placement.scenes, outlines, strict=True)
-        ],
-        dtype=np.bool_,
-    )
+    columns = placement.scenes.columns
+    outlines = np.array(placement.places.outlines, dtype=object)
+    is_guess = np.array([name in guessed for name in columns.ids.tolist()], dtype=np.bool_)
+    asked = ~columns.failed & ~(is_guess & shapely.intersects(outlines, room))
     shown = outlines[asked] if area_px is None else shapely.intersection(outlines[asked], area_px)
     beyond = ~shapely.covered_by(shown, room) & ~shapely.is_empty(shown)
     if not beyond.any():
         return
-    names = [scene.scene_id for scene, is_asked in zip(placement.scenes, asked, strict=True) if is_asked]
+    names = columns.ids[asked].tolist()
     raise InputError(
         f"What is looked at must lie on the run grid of {grid.width:,} x {grid.height:,} pixels",
         came=_came(

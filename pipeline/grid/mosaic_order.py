@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Literal
 
 from pipeline.errors import InputError
+from pipeline.grid.scene_list import SceneList
 from pipeline.grid.scene_times import rfc3339
 from pipeline.schema.imagery import Scene
 
@@ -48,24 +49,27 @@ def mosaic_order(text: str) -> MosaicOrder:
     )
 
 
-def ordered(scenes: Sequence[Scene], order: MosaicOrder) -> tuple[Scene, ...]:
+def ordered(scenes: Sequence[Scene], order: MosaicOrder) -> SceneList:
     """Sort scenes so that the one that wins comes first. `first`: as they came."""
+    listed = SceneList.of(scenes)
     if order.kind == "first":
-        return tuple(scenes)
-    keys = [_key(scene, order) for scene in scenes]
+        return listed
+    keys = _keys(listed, order)
     known = [number for number, key in enumerate(keys) if key is not None]
     known.sort(key=lambda number: keys[number] or 0.0)
     unknown = [number for number, key in enumerate(keys) if key is None]
-    return tuple(scenes[number] for number in (*known, *unknown))
+    return listed.take([*known, *unknown])
 
 
-def _key(scene: Scene, order: MosaicOrder) -> float | None:
+def _keys(scenes: SceneList, order: MosaicOrder) -> list[float | None]:
     """What to sort by, smallest first. None: it is unknown."""
     if order.kind == "least-cloudy":
-        return scene.cloud_cover
-    if scene.datetime is None:
-        return None
-    taken = _seconds(scene.datetime)
+        return scenes.cloud_covers()
+    return [None if moment is None else _time_key(moment, order) for moment in scenes.datetimes()]
+
+
+def _time_key(moment: str, order: MosaicOrder) -> float:
+    taken = _seconds(moment)
     if order.moment is not None:
         return abs(taken - _seconds(order.moment))
     return -taken if order.kind == "newest" else taken

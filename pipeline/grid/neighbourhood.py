@@ -16,7 +16,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.grid.scene_bounds import boxes, lonlat_boxes, quick_bounds, scene_bounds_lonlat
+from pipeline.grid.scene_bounds import boxes, grown, lonlat_boxes, quick_bounds, scene_bounds_lonlat
+from pipeline.grid.scene_list import SceneList
 from pipeline.schema.imagery import Scene
 
 MARGIN = 0.05
@@ -38,18 +39,24 @@ def neighbourhood(scenes: Sequence[Scene], quick: NDArray[np.float64] | None = N
     `quick`: their `quick_bounds`, where these are known.
     """
     quick = quick_bounds(scenes) if quick is None else quick
-    found = boxes(quick, margin=MARGIN, least=1e-4)
-    for number in np.flatnonzero(np.isnan(quick[:, 0])).tolist():
-        west, south, east, north = scene_bounds_lonlat(scenes[number])
+    edges = grown(quick, margin=MARGIN, least=1e-4)
+    unknown = np.flatnonzero(np.isnan(quick[:, 0]))
+    others = np.empty(len(unknown), dtype=object)
+    for place, scene in enumerate(SceneList.of(scenes).take(unknown)):
+        west, south, east, north = scene_bounds_lonlat(scene)
         width = east - west + (360.0 if west > east else 0.0)
         margin = MARGIN * max(width, north - south) + 1e-4
-        found[number] = lonlat_boxes((west, south, east, north), margin=margin)
-    return shapely.union_all(found) if len(found) <= MOST_EXACT else joined_on_raster(found)
+        others[place] = lonlat_boxes((west, south, east, north), margin=margin)
+    if len(edges) > MOST_EXACT:
+        known = edges[np.isfinite(edges[:, 0])]
+        return joined_on_raster(np.concatenate([known, shapely.bounds(shapely.get_parts(others))]))
+    found = boxes(edges)
+    found[unknown] = others
+    return shapely.union_all(found)
 
 
-def joined_on_raster(found: NDArray[np.object_]) -> BaseGeometry:
-    """Join boxes, or pairs of them that were cut at 180 degrees, on a raster: all cells that they touch."""
-    bounds = shapely.bounds(shapely.get_parts(found))
+def joined_on_raster(bounds: NDArray[np.float64]) -> BaseGeometry:
+    """Join boxes (n, 4), west, south, east, north, on a raster: all cells that they touch."""
     low = bounds[:, :2].min(axis=0)
     extent = bounds[:, 2:].max(axis=0) - low
     usual = float(np.median((bounds[:, 2:] - bounds[:, :2]).max(axis=1)))
@@ -65,7 +72,8 @@ def joined_on_raster(found: NDArray[np.object_]) -> BaseGeometry:
         (after[:, 1], after[:, 0], 1),
     ):
         np.add.at(steps, (row, col), step)
-    touched = steps.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0
+    steps.cumsum(axis=0, out=steps)
+    touched = steps.cumsum(axis=1, out=steps)[:-1, :-1] > 0
     to_degrees = Affine(cell, 0.0, float(low[0]), 0.0, cell, float(low[1]))
     shapes = rasterio.features.shapes(touched.astype(np.uint8), mask=touched, transform=to_degrees)
     joined = shapely.union_all([shapely.geometry.shape(shape) for shape, _ in shapes])

@@ -24,7 +24,7 @@ from pipeline.errors import InputError
 from pipeline.geo.globe import LONLAT_CRS, cut_at_180
 from pipeline.geo.planet import body_name, body_of
 from pipeline.grid.lattice import affine_of, crs_name
-from pipeline.grid.scene_edges import scene_arrays
+from pipeline.grid.scene_list import SceneList
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import AffineTuple
 
@@ -34,20 +34,23 @@ ERROR = 0.02
 MAX_SIDE = 2.0
 """Degrees up to which a scene is small enough."""
 
+_AT_ONCE = 16_384
+"""Scenes that are looked at in one step, to bound memory."""
+
 MAX_LATITUDE = 80.0
 MAX_LONGITUDE = 177.0
 
 
 def quick_bounds(scenes: Sequence[Scene]) -> NDArray[np.float64]:
     """Find (west, south, east, north) in degrees, (n, 4). NaN: look at this scene by itself."""
+    columns = SceneList.of(scenes).columns
     bounds = np.full((len(scenes), 4), np.nan)
-    by_crs: dict[str, list[int]] = {}
-    for number, scene in enumerate(scenes):
-        if scene.crs_wkt is not None:
-            by_crs.setdefault(scene.crs_wkt, []).append(number)
-    for wkt, numbers in by_crs.items():
-        if body_of(wkt) == "earth":
-            bounds[numbers] = _bounds(wkt, [scenes[number] for number in numbers])
+    for wkt in dict.fromkeys(columns.crs.tolist()):
+        if wkt is not None and body_of(wkt) == "earth":
+            numbers = np.flatnonzero(columns.crs == wkt)
+            for start in range(0, numbers.size, _AT_ONCE):
+                own = numbers[start : start + _AT_ONCE]
+                bounds[own] = _bounds(wkt, columns.transforms[own], columns.sizes[own])
     return bounds
 
 
@@ -61,32 +64,41 @@ def meeting(
     """
     shapely.prepare(ground)
     quick = quick_bounds(scenes) if quick is None else quick
-    meets = shapely.intersects(ground, boxes(quick, margin=-ERROR))
-    misses = ~shapely.intersects(ground, boxes(quick, margin=ERROR)) & np.isfinite(quick[:, 0])
-    for number in np.flatnonzero(~meets & ~misses).tolist():
-        exact = lonlat_boxes(scene_bounds_lonlat(scenes[number]), margin=1e-9)
+    meets = np.zeros(len(scenes), dtype=np.bool_)
+    unsure = np.zeros(len(scenes), dtype=np.bool_)
+    for start in range(0, len(scenes), _AT_ONCE):
+        own = slice(start, start + _AT_ONCE)
+        meets[own] = shapely.intersects(ground, boxes(grown(quick[own], margin=-ERROR)))
+        open_ = start + np.flatnonzero(~meets[own])
+        around = boxes(grown(quick[open_], margin=ERROR))
+        unsure[open_] = shapely.intersects(ground, around) | np.isnan(quick[open_, 0])
+    numbers = np.flatnonzero(unsure)
+    for number, scene in zip(numbers.tolist(), SceneList.of(scenes).take(numbers), strict=True):
+        exact = lonlat_boxes(scene_bounds_lonlat(scene), margin=1e-9)
         meets[number] = ground.intersects(exact)
-    return np.asarray(meets, dtype=np.bool_)
+    return meets
 
 
-def boxes(bounds: NDArray[np.float64], *, margin: float, least: float = 0.0) -> NDArray[np.object_]:
-    """Make boxes (n,) of bounds (n, 4), grown by `margin` of their longer sides and by `least` degrees; None
-    where they are NaN."""
+def grown(bounds: NDArray[np.float64], *, margin: float, least: float = 0.0) -> NDArray[np.float64]:
+    """Grow bounds (n, 4) by `margin` of their longer sides and by `least` degrees."""
     west, south, east, north = bounds.T
-    with np.errstate(invalid="ignore"):
-        by = margin * np.maximum(east - west, north - south) + least
+    by = margin * np.maximum(east - west, north - south) + least
+    return np.stack([west - by, south - by, east + by, north + by], axis=1)
+
+
+def boxes(bounds: NDArray[np.float64]) -> NDArray[np.object_]:
+    """Make boxes (n,) of bounds (n, 4); None where they are NaN."""
     found = np.full(len(bounds), None, dtype=object)
-    known = np.isfinite(west)
-    found[known] = shapely.box(west - by, south - by, east + by, north + by)[known]
+    known = np.isfinite(bounds[:, 0])
+    found[known] = shapely.box(*bounds[known].T)
     return found
 
 
-def _bounds(wkt: str, scenes: Sequence[Scene]) -> NDArray[np.float64]:
+def _bounds(wkt: str, transforms: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
     try:
         move = Transformer.from_crs(CRS.from_wkt(wkt), LONLAT_CRS, always_xy=True)
     except ProjError:
-        return np.full((len(scenes), 4), np.nan)
-    transforms, sizes = scene_arrays(scenes)
+        return np.full((len(sizes), 4), np.nan)
     a, b, c, d, e, f = transforms.T[:, :, None]
     shares = np.array([(col, row) for col in (0.0, 0.5, 1.0) for row in (0.0, 0.5, 1.0)]).T[:, None, :]
     cols = shares[0] * sizes[:, :1]

@@ -6,16 +6,12 @@ A catalogue has scenes by the hundred thousand. What is the same for all scenes 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from itertools import chain
-from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 
 from pipeline.geo.globe import turn_of
-from pipeline.schema.imagery import Scene
 
 Floats = NDArray[np.float64]
 
@@ -32,17 +28,11 @@ _AT_ONCE = 20_000
 """Scenes whose edges are moved in one step, to bound memory."""
 
 
-def scene_arrays(scenes: Sequence[Scene]) -> tuple[Floats, Floats]:
-    """Collect the affines (n, 6) and the sizes (n, 2), width before height, of scenes."""
-    affines = map(attrgetter("transform"), scenes)
-    transforms = np.fromiter(chain.from_iterable(affines), dtype=np.float64, count=6 * len(scenes))
-    widths = np.fromiter(map(attrgetter("width"), scenes), dtype=np.float64, count=len(scenes))
-    heights = np.fromiter(map(attrgetter("height"), scenes), dtype=np.float64, count=len(scenes))
-    return transforms.reshape(-1, 6), np.stack([widths, heights], axis=1)
-
-
 def edge_points(transforms: Floats, sizes: Floats, steps: int) -> Floats:
-    """Outline scenes in their own CRS: (n, 4 * steps, 2) x, y, around from the first pixel's corner."""
+    """Outline scenes in their own CRS: (n, 4 * steps, 2) x, y, around from the first pixel's corner.
+
+    `transforms` and `sizes`: as in `SceneColumns`.
+    """
     ramp = np.linspace(0.0, 1.0, steps)
     width, height = sizes.T[:, :, None]
     ones = np.ones(steps)
@@ -61,14 +51,15 @@ def moved_points(points: Floats, source_wkt: str, target_wkt: str) -> Floats:
     return np.stack([x, y], axis=-1)
 
 
-def moved_edges(scenes: Sequence[Scene], source_wkt: str, target_wkt: str, pixel: float) -> list[Floats]:
+def moved_edges(
+    transforms: Floats, sizes: Floats, source_wkt: str, target_wkt: str, *, pixel: float
+) -> list[Floats]:
     """Outline scenes of one CRS in another: per scene (k, 2) x, y, as exact as OUTLINE_TOLERANCE_PX says.
 
-    `pixel`: side of a pixel of the grid.
+    `transforms` and `sizes`: as in `SceneColumns`. `pixel`: side of a pixel of the grid.
     """
-    transforms, sizes = scene_arrays(scenes)
-    found: list[Floats] = [np.empty((0, 2))] * len(scenes)
-    open_ = np.arange(len(scenes))
+    found: list[Floats] = [np.empty((0, 2))] * len(sizes)
+    open_ = np.arange(len(sizes))
     steps = _EDGE_STEPS
     while open_.size:
         rough = []

@@ -9,31 +9,25 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.grid.lattice import SLACK_PX, OffsetRC
+from pipeline.grid.lattice import SLACK_PX
+from pipeline.grid.scene_places import OffsetRC
 from pipeline.schema.tiling import RunGrid, TileLattice, Window
 
 
-def window_array(
-    offsets: Sequence[OffsetRC | None], outlines: Sequence[BaseGeometry], grid: RunGrid
-) -> NDArray[np.int64]:
+def window_array(bounds: NDArray[np.float64], warped: NDArray[np.bool_], grid: RunGrid) -> NDArray[np.int64]:
     """Find the window of the grid that each scene can fill: (n, 4) row0, col0, row1, col1.
 
-    `outlines` come from `place_scenes`.
+    `bounds` and `warped`: as in `ScenePlaces`.
 
     A scene on the grid's lattice fills no more than its file has; where it misses the grid the window is
-    empty, all zeros. A warped scene (offset None) that seems to miss the grid gets the whole grid: in
-    degrees, its outline may lie on another turn of the globe.
+    empty, all zeros. A warped scene that seems to miss the grid gets the whole grid: in degrees, its outline
+    may lie on another turn of the globe.
     """
-    bounds = shapely.bounds(np.array(outlines, dtype=object)).reshape(-1, 4)[:, [1, 0, 3, 2]]
     sides = np.array([grid.height, grid.width, grid.height, grid.width])
-    found = np.clip(
-        np.concatenate([np.floor(bounds[:, :2] + SLACK_PX), np.ceil(bounds[:, 2:] - SLACK_PX)], axis=1),
-        0,
-        sides,
-    )
-    windows: NDArray[np.int64] = found.astype(np.int64)
+    low = np.floor(bounds[:, [1, 0]] + SLACK_PX)
+    high = np.ceil(bounds[:, [3, 2]] - SLACK_PX)
+    windows: NDArray[np.int64] = np.clip(np.concatenate([low, high], axis=1), 0, sides).astype(np.int64)
     misses = (windows[:, 0] >= windows[:, 2]) | (windows[:, 1] >= windows[:, 3])
-    warped = np.array([offset is None for offset in offsets], dtype=np.bool_)
     windows[misses] = 0
     windows[misses & warped, 2:] = sides[2:]
     return windows
@@ -42,10 +36,16 @@ def window_array(
 def scene_windows(
     offsets: Sequence[OffsetRC | None], outlines: Sequence[BaseGeometry], grid: RunGrid
 ) -> tuple[Window, ...]:
-    """Find the window of the grid that each scene can fill, as `window_array` does."""
+    """Find the window of the grid that each scene can fill, as `window_array` does, by outlines on it."""
+    bounds = shapely.bounds(np.array(outlines, dtype=object)).reshape(-1, 4)
+    warped = np.array([offset is None for offset in offsets], dtype=np.bool_)
+    return windows_of(window_array(bounds, warped, grid))
+
+
+def windows_of(edges: NDArray[np.int64]) -> tuple[Window, ...]:
+    """Make windows of (n, 4) row0, col0, row1, col1."""
     return tuple(
-        Window(row0=row0, col0=col0, row1=row1, col1=col1)
-        for row0, col0, row1, col1 in window_array(offsets, outlines, grid).tolist()
+        Window(row0=row0, col0=col0, row1=row1, col1=col1) for row0, col0, row1, col1 in edges.tolist()
     )
 
 

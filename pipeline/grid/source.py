@@ -35,6 +35,7 @@ from pipeline.grid.lattice import crs_from_text, tuple_of
 from pipeline.grid.mask_files import with_mask_files
 from pipeline.grid.own_bands import with_computed_masks
 from pipeline.grid.radiometry import Radiometry, decided
+from pipeline.grid.scene_list import SceneList
 from pipeline.grid.scene_times import rfc3339, with_times
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import AffineTuple
@@ -95,7 +96,7 @@ def open_scenes(options: SourceOptions) -> tuple[Scene, ...]:
             len(scenes),
             band_option([public_href(href) for href in bands]),
         )
-    named = with_times(with_unique_ids(scenes), options.datetimes)
+    named = with_times(tuple(with_unique_ids(scenes)), options.datetimes)
     if options.mask_file is not None:
         return with_mask_files(named, options.mask_file, options.mask)
     word = (options.mask or "").strip().lower()
@@ -352,21 +353,22 @@ def _stem(href: str) -> str:
     return " ".join(shown.splitlines()) or "scene"
 
 
-def with_unique_ids(scenes: Sequence[Scene], taken: Set[str] = frozenset()) -> tuple[Scene, ...]:
+def with_unique_ids(scenes: Sequence[Scene], taken: Set[str] = frozenset()) -> SceneList:
     """Append a short hash of the place to ids that occur more than once, or are in `taken`; the others keep
     their stem.
 
     Ids enter a run's fingerprint, tokens do not: a URL signed again is the same scene. Scenes that only their
     query strings tell apart are numbered in order of priority.
     """
-    repeated = Counter(scene.scene_id for scene in scenes)
+    listed = SceneList.of(scenes)
+    ids = listed.ids
+    repeated = Counter(ids)
+    numbers = [number for number, name in enumerate(ids) if repeated[name] > 1 or name in taken]
     seen: Counter[str] = Counter()
-    named = []
-    for scene in scenes:
-        if repeated[scene.scene_id] > 1 or scene.scene_id in taken:
-            scene_id = f"{scene.scene_id}-{hashlib.sha256(scene.href.encode()).hexdigest()[:8]}"
-            seen[scene_id] += 1 + (not seen[scene_id] and scene_id in taken)
-            again = f"-{seen[scene_id]}" if seen[scene_id] > 1 else ""
-            scene = replace(scene, scene_id=scene_id + again)
-        named.append(scene)
-    return tuple(named)
+    names = {}
+    for number, scene in zip(numbers, listed.take(numbers), strict=True):
+        scene_id = f"{scene.scene_id}-{hashlib.sha256(scene.href.encode()).hexdigest()[:8]}"
+        seen[scene_id] += 1 + (not seen[scene_id] and scene_id in taken)
+        again = f"-{seen[scene_id]}" if seen[scene_id] > 1 else ""
+        names[number] = scene_id + again
+    return listed.renamed(names)

@@ -1,7 +1,7 @@
 """Which tiles have a core that meets a shape: an area, or the outlines of many scenes.
 
 1. Rectangles, such as scenes on the run grid's own lattice, meet a rectangle of tiles. All of them are
-   counted into the lattice at once.
+   counted into the lattice at once (`cores_under`).
 2. Small shapes are paired with the few cores around them, and all pairs are tested at once.
 3. A large shape is prepared, and tested against the cores around it.
 """
@@ -30,25 +30,34 @@ Ranges = NDArray[np.int64]
 """(n, 4): row0, row1, col0, col1 of tiles, half-open; empty where one is not above the other."""
 
 
-def cores_meeting(shapes: Sequence[BaseGeometry], lattice: TileLattice) -> NDArray[np.bool_]:
+def cores_meeting(
+    shapes: Sequence[BaseGeometry] | NDArray[np.object_], lattice: TileLattice
+) -> NDArray[np.bool_]:
     """Find the tiles whose core, less a sliver, meets one of `shapes` (polygons in pixels of the grid).
 
     Returns (n_tile_rows, n_tile_cols).
     """
-    marks = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.bool_)
     found = np.array(shapes, dtype=object)
     bounds = shapely.bounds(found).reshape(-1, 4)
     whole = np.isfinite(bounds).all(axis=1)
     found, bounds = found[whole], bounds[whole]
     around = _ranges(bounds, lattice)
     boxes = _are_boxes(found, bounds)
-    marks |= _counted(around[boxes], marks.shape)
+    marks = _counted(around[boxes], lattice)
     counts = np.maximum(around[:, 1] - around[:, 0], 0) * np.maximum(around[:, 3] - around[:, 2], 0)
     small = ~boxes & (counts > 0) & (counts <= _FEW_TILES)
     _mark_pairs(marks, lattice, found[small], around[small])
     for number in np.flatnonzero(~boxes & (counts > _FEW_TILES)).tolist():
         _mark_large(marks, lattice, found[number], around[number])
     return marks
+
+
+def cores_under(boxes: NDArray[np.float64], lattice: TileLattice) -> NDArray[np.bool_]:
+    """Find the tiles whose core, less a sliver, meets one of many rectangles, (n, 4) x0, y0, x1, y1.
+
+    Returns (n_tile_rows, n_tile_cols).
+    """
+    return _counted(_ranges(boxes, lattice), lattice)
 
 
 def _ranges(bounds: NDArray[np.float64], lattice: TileLattice) -> Ranges:
@@ -71,10 +80,10 @@ def _are_boxes(shapes: NDArray[np.object_], bounds: NDArray[np.float64]) -> NDAr
     return np.asarray(shapely.area(shapes) == (x1 - x0) * (y1 - y0), dtype=np.bool_)
 
 
-def _counted(ranges: Ranges, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def _counted(ranges: Ranges, lattice: TileLattice) -> NDArray[np.bool_]:
     """Mark the tiles of all ranges."""
     row0, row1, col0, col1 = ranges[(ranges[:, 0] < ranges[:, 1]) & (ranges[:, 2] < ranges[:, 3])].T
-    steps = np.zeros((shape[0] + 1, shape[1] + 1), dtype=np.int32)
+    steps = np.zeros((lattice.n_tile_rows + 1, lattice.n_tile_cols + 1), dtype=np.int32)
     for rows, cols, step in ((row0, col0, 1), (row0, col1, -1), (row1, col0, -1), (row1, col1, 1)):
         np.add.at(steps, (rows, cols), step)
     return np.asarray(steps.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0, dtype=np.bool_)

@@ -1,7 +1,7 @@
 """The plan: which tiles of which blocks are looked at. Nothing here opens a raster.
 
 1. `relevant_scenes` drops scenes that miss the AOI, before they can influence the grid.
-2. `lattice.choose_lattice` chooses grid and mode.
+2. `lattice_choice.choose_lattice` chooses grid and mode.
 3. `aoi_on_grid` moves the AOI to the run's CRS, and the grid is cut to it in whole pixels, unless it is given
    (`kept_grid`).
 4. `cores_meeting` tests the cores of tiles. One is inside when it shares more than a sliver with the AOI
@@ -37,23 +37,16 @@ from pipeline.grid.aoi import Aoi
 from pipeline.grid.gsd import resolution_of_gsd
 from pipeline.grid.halo_scenes import seen_ground, with_halo_scenes
 from pipeline.grid.kept_grid import KeptGrid, laid_over, require_on_grid
-from pipeline.grid.lattice import (
-    Mode,
-    OffsetRC,
-    Placement,
-    affine_of,
-    choose_lattice,
-    crop,
-    outer_window,
-    place_on,
-    same_crs,
-)
+from pipeline.grid.lattice import Mode, Placement, affine_of, crop, in_crs, outer_window, place_on
+from pipeline.grid.lattice_choice import choose_lattice
 from pipeline.grid.neighbourhood import neighbourhood
 from pipeline.grid.paused_collector import paused_collector
 from pipeline.grid.scene_bounds import lonlat_boxes, meeting, quick_bounds, scene_bounds_lonlat
-from pipeline.grid.scene_windows import read_by, scene_windows, window_array
+from pipeline.grid.scene_list import SceneList
+from pipeline.grid.scene_places import OffsetRC, ScenePlaces
+from pipeline.grid.scene_windows import read_by, window_array, windows_of
 from pipeline.grid.source import require_sources
-from pipeline.grid.tile_marks import cores_meeting
+from pipeline.grid.tile_marks import cores_meeting, cores_under
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import BlockSpec, RunGrid, TileLattice, Window
 
@@ -94,14 +87,14 @@ class Plan:
     """
     aoi_grid: BaseGeometry | None
     """The AOI near the scenes in the run grid's CRS, not clipped to the grid. None: whole scenes."""
-    scenes: tuple[Scene, ...]
+    scenes: Sequence[Scene]
     """Scenes that reach into the read window of a tile, in order of priority. No other one is ever read."""
     only_in_halos: tuple[bool, ...]
     """Per scene, whether it shows nothing of the AOI, and fills what tiles see around it."""
-    offsets: tuple[OffsetRC | None, ...]
-    """Per scene, (row, col) of its first pixel on the run grid. None: it must be warped."""
-    outlines: tuple[BaseGeometry, ...]
-    """Per scene, the polygon of its extent in pixels (x, y) of the run grid."""
+    places: ScenePlaces
+    """Where these scenes lie on the run grid."""
+    bystanders: bool = False
+    """Whether the grid also depends on scenes that no tile needs."""
 
     @property
     def grid(self) -> RunGrid:
@@ -109,8 +102,18 @@ class Plan:
 
     @property
     def scene_windows(self) -> tuple[Window, ...]:
-        """Per scene, the window of the run grid that it can fill (`lattice.scene_windows`)."""
-        return scene_windows(self.offsets, self.outlines, self.grid)
+        """Per scene, the window of the run grid that it can fill (`scene_windows.window_array`)."""
+        return windows_of(window_array(self.places.bounds, self.places.warped, self.grid))
+
+    @property
+    def offsets(self) -> tuple[OffsetRC | None, ...]:
+        """Per scene, (row, col) of its first pixel on the run grid. None: it must be warped."""
+        return self.places.offsets
+
+    @property
+    def outlines(self) -> tuple[BaseGeometry, ...]:
+        """Per scene, the polygon of its extent in pixels (x, y) of the run grid."""
+        return self.places.outlines
 
     @property
     def n_tiles(self) -> int:
@@ -160,8 +163,10 @@ def plan_tiles(
     Raises InputError when the AOI touches no scene, when the scenes cannot share a grid, and when there would
     be more than MAX_TILES tiles.
     """
-    numbers, quick = _relevant(scenes, aoi, halo_ids)
-    near = [scenes[number] for number in numbers]
+    require_sources(scenes)
+    listed = SceneList.of(scenes)
+    numbers, quick = _relevant(listed, aoi, halo_ids)
+    near = listed.take(numbers)
     kept = kept or KeptGrid()
     if kept.grid is not None:
         placement = place_on(kept.grid, near)
@@ -185,42 +190,50 @@ def plan_tiles(
             came=f"{lattice.n_tile_rows:,} x {lattice.n_tile_cols:,}",
             remedy="check --resolution (in units of the CRS), or cut the AOI into parts",
         )
-    inside = cores_meeting(placement.outlines, lattice)
+    inside = cores_under(placement.places.bounds[~placement.places.warped], lattice)
+    inside |= cores_meeting(placement.places.shapes, lattice)
     if area_px is not None:
         inside &= cores_meeting([area_px], lattice)
     if not inside.any():
         assert aoi is not None, "a whole scene meets its own grid"
-        raise _no_overlap(aoi, scenes)
-    only_in_halos = (False,) * len(near)
-    if aoi is not None and len(near) < len(scenes):
+        raise _no_overlap(aoi, listed)
+    only_in_halos = np.zeros(len(near), dtype=np.bool_)
+    if aoi is not None and len(near) < len(listed):
         ground = seen_ground(lattice, inside)
         placement, only_in_halos = with_halo_scenes(
-            placement, numbers, scenes, ground=ground, any_crs=_warps(near, placement.grid, options)
+            placement, numbers, listed, ground=ground, any_crs=_warps(near, placement.grid, options)
         )
-    windows = window_array(placement.offsets, placement.outlines, placement.grid)
-    warped = [
-        only and offset is None and not scene.failure
-        for only, offset, scene in zip(only_in_halos, placement.offsets, placement.scenes, strict=True)
-    ]
-    whole = shapely.box(0, 0, placement.grid.width, placement.grid.height)
-    meets = shapely.intersects(np.array(placement.outlines, dtype=object), whole)
-    stays = [scene.scene_id in kept.scene_ids for scene in placement.scenes]
-    needed = np.flatnonzero((meets & read_by(inside, lattice, windows)) | stays).tolist()
+    needed = _needed(placement, lattice, inside, kept)
+    warped = only_in_halos & placement.places.warped & ~placement.scenes.columns.failed
     return Plan(
         lattice=lattice,
-        mode=placement.mode if not any(warped[index] for index in needed) else "mosaic",
+        mode=placement.mode if not warped[needed].any() else "mosaic",
         inside=inside,
         aoi_grid=geometry,
-        scenes=tuple(placement.scenes[index] for index in needed),
-        only_in_halos=tuple(only_in_halos[index] for index in needed),
-        offsets=tuple(placement.offsets[index] for index in needed),
-        outlines=tuple(placement.outlines[index] for index in needed),
+        scenes=placement.scenes.take(needed),
+        only_in_halos=tuple(only_in_halos[needed].tolist()),
+        places=placement.places.take(needed),
+        bystanders=bool((~needed & ~only_in_halos).any()),
     )
 
 
-def _warps(scenes: Sequence[Scene], grid: RunGrid, options: GridOptions) -> bool:
+def _needed(
+    placement: Placement, lattice: TileLattice, inside: NDArray[np.bool_], kept: KeptGrid
+) -> NDArray[np.bool_]:
+    """Tell which scenes reach into what a tile sees, (n,); those that stay anyhow count."""
+    places = placement.places
+    whole = shapely.box(0, 0, placement.grid.width, placement.grid.height)
+    x0, y0, x1, y1 = places.bounds.T
+    meets = (x0 <= placement.grid.width) & (y0 <= placement.grid.height) & (x1 >= 0) & (y1 >= 0)
+    meets[places.warped] = shapely.intersects(places.shapes, whole)
+    windows = window_array(places.bounds, places.warped, placement.grid)
+    stays = np.array([name in kept.scene_ids for name in placement.scenes.ids], dtype=np.bool_)
+    return np.asarray((meets & read_by(inside, lattice, windows)) | stays, dtype=np.bool_)
+
+
+def _warps(scenes: SceneList, grid: RunGrid, options: GridOptions) -> bool:
     """Whether scenes of other CRSs than the grid's are warped: where one is asked for, or was given."""
-    return options.crs is not None or any(not same_crs(scene.crs_wkt, grid.crs_wkt) for scene in scenes)
+    return options.crs is not None or not bool(in_crs(scenes.columns, grid.crs_wkt).all())
 
 
 def _resolution(scenes: Sequence[Scene], aoi: Aoi | None, options: GridOptions) -> float | None:
@@ -234,27 +247,28 @@ def _resolution(scenes: Sequence[Scene], aoi: Aoi | None, options: GridOptions) 
     return resolution_of_gsd(scenes, options.crs, options.gsd_m, bounds_lonlat=bounds)
 
 
-def relevant_scenes(scenes: Sequence[Scene], aoi: Aoi | None) -> tuple[Scene, ...]:
+def relevant_scenes(scenes: Sequence[Scene], aoi: Aoi | None) -> SceneList:
     """Keep the scenes whose lon/lat box meets the AOI, in order. Raises InputError when there is none."""
-    return tuple(scenes[number] for number in _relevant(scenes, aoi)[0])
+    require_sources(scenes)
+    listed = SceneList.of(scenes)
+    return listed.take(_relevant(listed, aoi)[0])
 
 
 def _relevant(
-    scenes: Sequence[Scene], aoi: Aoi | None, halo_ids: Set[str] = frozenset()
-) -> tuple[list[int], NDArray[np.float64]]:
+    scenes: SceneList, aoi: Aoi | None, halo_ids: Set[str] = frozenset()
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Numbers of the scenes that `relevant_scenes` keeps, without those of `halo_ids`; and the `quick_bounds`
     of these, which without an AOI nobody asks for."""
-    require_sources(scenes)
     if aoi is None:
-        return list(range(len(scenes))), np.full((len(scenes), 4), np.nan)
-    numbers = [number for number, scene in enumerate(scenes) if scene.scene_id not in halo_ids]
-    members = [scenes[number] for number in numbers]
+        return np.arange(len(scenes)), np.full((len(scenes), 4), np.nan)
+    in_halos = np.array([name in halo_ids for name in scenes.ids], dtype=np.bool_)
+    numbers = np.flatnonzero(~in_halos)
+    members = scenes.take(numbers)
     quick = quick_bounds(members)
     meets = meeting(members, aoi.geometry, quick)
-    near = [number for number, meet in zip(numbers, meets.tolist(), strict=True) if meet]
-    if not near:
+    if not meets.any():
         raise _no_overlap(aoi, scenes)
-    return near, quick[meets]
+    return numbers[meets], quick[meets]
 
 
 def _no_overlap(aoi: Aoi, scenes: Sequence[Scene]) -> InputError:

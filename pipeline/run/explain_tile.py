@@ -91,7 +91,7 @@ def explain_plan(config: RunConfig, place: tuple[int, int], *, zone: str | None 
         found = found.of(zones[0].scenes, found.aoi) if zones else found
     plan = plan_found(config, found).plan
     placed = PlacedScenes(
-        scenes=plan.scenes, offsets=plan.offsets, windows=plan.scene_windows, load=config.load
+        scenes=tuple(plan.scenes), offsets=plan.offsets, windows=plan.scene_windows, load=config.load
     )
     return _told(*_read(plan.lattice, place, plan.inside, str(config.mosaic), placed))
 

@@ -3,8 +3,8 @@
 1. `find_scenes` gives scenes, of which some are known by their items alone, and `plan_tiles` chooses those
    that the area needs.
 2. Catalogues are asked once more for what these tiles see around the area (`with_halo_items`).
-3. `settle_scenes` opens the headers of these. The plan is made again from what they say, so it is the same
-   whether items had told where their files lie or not.
+3. `settle_scenes` opens the headers of these. Where they say something else than the items, the plan is made
+   again from what they say, so it is the same whether items had told where their files lie or not.
 4. A scene that is not what its item says keeps its place in the plan, and tiles that need it fail.
 """
 
@@ -28,9 +28,10 @@ from pipeline.grid.find_scenes import (
 )
 from pipeline.grid.halo_items import with_halo_items
 from pipeline.grid.kept_grid import KeptGrid
-from pipeline.grid.lattice import same_crs
+from pipeline.grid.lattice import in_crs
 from pipeline.grid.paused_collector import paused_collector
 from pipeline.grid.scene_bounds import lonlat_boxes, scene_bounds_lonlat
+from pipeline.grid.scene_list import SceneList
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles, relevant_scenes
 from pipeline.run.config import RunConfig
 from pipeline.run.earlier_start import EarlierStart
@@ -56,13 +57,13 @@ class FoundImagery:
     aoi: Aoi | None
     """None: whole scenes."""
     found: FoundScenes
-    chosen: tuple[Scene, ...] | None = None
+    chosen: SceneList | None = None
     """Of the scenes found, those that may be looked at. None: all."""
     reasons: Mapping[str, str] = field(default_factory=dict)
     """scene_id -> why another scene is not looked at, where it is not for lying elsewhere."""
 
     @property
-    def scenes(self) -> tuple[Scene, ...]:
+    def scenes(self) -> SceneList:
         """In order of priority."""
         return self.found.scenes if self.chosen is None else self.chosen
 
@@ -70,20 +71,20 @@ class FoundImagery:
         self, scenes: Sequence[Scene], aoi: Aoi | None, *, reasons: Mapping[str, str] | None = None
     ) -> FoundImagery:
         """The same search, of which these scenes are looked at in another area."""
-        return replace(self, aoi=aoi, chosen=tuple(scenes), reasons=reasons or {})
+        return replace(self, aoi=aoi, chosen=SceneList.of(scenes), reasons=reasons or {})
 
-    def scenes_in(self, crs_wkt: str) -> tuple[Scene, ...]:
+    def scenes_in(self, crs_wkt: str) -> SceneList:
         """Its scenes of one CRS, in the area and beside it."""
-        return tuple(scene for scene in self.scenes if same_crs(scene.crs_wkt, crs_wkt))
+        return self.scenes.take(in_crs(self.scenes.columns, crs_wkt))
 
     def with_halos(self, plan: Plan) -> FoundImagery:
         """The same search, and what catalogues have for the halos of a plan. Raises as `with_halo_items`."""
         found = with_halo_items(self.found, plan.lattice, plan.inside, on_opened=_opened())
         if self.chosen is None or found is self.found:
             return replace(self, found=found)
-        names = {scene.scene_id for scene in self.chosen} | found.halo_ids
-        chosen = tuple(scene for scene in found.scenes if scene.scene_id in names)
-        return replace(self, found=found, chosen=chosen)
+        names = {*self.chosen.ids, *found.halo_ids}
+        chosen = [number for number, name in enumerate(found.scenes.ids) if name in names]
+        return replace(self, found=found, chosen=found.scenes.take(chosen))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,13 +150,15 @@ def plan_found(
     scenes = settle_scenes(found, plan.scenes, on_opened=_opened())
     goes_on = False
     if earlier is not None:
-        scenes = earlier.with_places(scenes)
+        scenes = SceneList.of(earlier.with_places(scenes))
         grid = kept.grid or earlier.grid_for(scenes, _asked_ground(config, imagery.aoi))
         goes_on = grid is not None
         if grid is not None:
             kept = KeptGrid(grid=grid, scene_ids=earlier.unread, binding=kept.binding)
-    if found.unread or goes_on:
+    if goes_on or (found.unread and not _stands(plan, scenes, kept)):
         plan = plan_tiles(imagery.aoi, scenes, options, halo_ids=found.halo_ids, kept=kept)
+    elif found.unread:
+        plan = replace(plan, scenes=scenes)
     return PlannedImagery(
         plan=plan,
         rows=scene_rows(
@@ -166,6 +169,13 @@ def plan_found(
         searches=found.searches,
         notes=(*found.notes, *failure_notes(plan.scenes)),
     )
+
+
+def _stands(plan: Plan, scenes: SceneList, kept: KeptGrid) -> bool:
+    """Whether a plan is the one that its scenes lead to as their headers say: these say what items said, and
+    nothing else had a say in it."""
+    alike = SceneList.of(plan.scenes).columns.same_places(scenes.columns)
+    return alike and not plan.bystanders and not kept.is_binding
 
 
 def area_text(aoi: Aoi | None) -> str:
@@ -194,9 +204,9 @@ def scene_rows(
     found = imagery.found
     why = dict.fromkeys(only_in_halos, ONLY_IN_HALOS)
     names = {scene.scene_id for scene in taken} | found.halo_ids
+    others = found.scenes.take([at for at, name in enumerate(found.scenes.ids) if name not in names])
     beside = {(scene.collection, scene.scene_id) for scene in taken if scene.scene_id in found.halo_ids}
-    others = [scene for scene in found.scenes if scene.scene_id not in names]
-    shapes = found.footprints.of([scene.scene_id for scene in (*taken, *others)])
+    shapes = found.footprints.of([*(scene.scene_id for scene in taken), *others.ids])
     rows = [
         _row(scene, shapes[order], order=order, reason=why.get(scene.scene_id, ""))
         for order, scene in enumerate(taken)

@@ -153,9 +153,10 @@ def plan_run(request: RunRequest, found: FoundImagery) -> PlannedRun:
 def _overlap_note(plan: Plan, config: RunConfig) -> str | None:
     """What `overlap_note` says of the scenes that show something of the area."""
     shown = [number for number, only in enumerate(plan.only_in_halos) if not only]
+    outlines = plan.outlines
     return overlap_note(
         [plan.scenes[number] for number in shown],
-        [plan.outlines[number] for number in shown],
+        [outlines[number] for number in shown],
         order=str(config.mosaic),
     )
 

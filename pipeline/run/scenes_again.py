@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.grid.lattice import OffsetRC, place_scenes
+from pipeline.grid.lattice import place_scenes
+from pipeline.grid.scene_places import OffsetRC
 from pipeline.grid.scene_windows import scene_windows
 from pipeline.load.prepare_scenes import LoadOptions
 from pipeline.options import parse_table
@@ -34,6 +35,6 @@ def scenes_again(info: RunInfo) -> PlacedScenes:
     return PlacedScenes(
         scenes=info.scenes,
         offsets=offsets,
-        windows=scene_windows(offsets, place_scenes(info.scenes, grid), grid),
+        windows=scene_windows(offsets, place_scenes(info.scenes, grid).outlines, grid),
         load=parse_table(LoadOptions, stored, "parameters.load"),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -18,38 +19,42 @@ from pipeline.errors import InputError
 from pipeline.geo.globe import LONLAT_CRS
 from pipeline.grid.lattice import same_crs
 from pipeline.grid.scene_bounds import scene_bounds_lonlat
+from pipeline.grid.scene_list import SceneList, are_none
 from pipeline.schema.imagery import Scene
 
 _STEPS = 9
 """Points a side at which a place is moved to another CRS."""
 
 
-def among_neighbours(scenes: Sequence[Scene]) -> tuple[Scene, ...]:
+def among_neighbours(scenes: Sequence[Scene]) -> SceneList:
     """Give scenes with a `failure` the CRS of the nearest scene without one, where none shares their own.
 
     Scenes without a place on Earth stay as they are, and so do all where none can be read.
     """
-    sound = {scene.crs_wkt: scene for scene in scenes if not scene.failure and scene.crs_wkt is not None}
-    if not sound:
-        return tuple(scenes)
-    known = list(sound)
+    listed = SceneList.of(scenes)
+    columns = listed.columns
+    sound = ~columns.failed & ~are_none(columns.crs)
+    known = list(dict.fromkeys(columns.crs[sound].tolist()))
+    if not known:
+        return listed
+    lost = [
+        number
+        for number in np.flatnonzero(columns.failed).tolist()
+        if not any(same_crs(columns.crs[number], wkt) for wkt in known)
+    ]
+    others = list(listed.take(sound)) if lost else []
+    moved = {}
+    for number in lost:
+        with suppress(InputError):
+            moved[number] = _moved(listed[number], others)
+    return listed.replaced(moved)
 
-    def settled(scene: Scene) -> Scene:
-        if not scene.failure or any(same_crs(scene.crs_wkt, wkt) for wkt in known):
-            return scene
-        try:
-            return _moved(scene, scenes)
-        except InputError:
-            return scene
 
-    return tuple(settled(scene) for scene in scenes)
-
-
-def _moved(scene: Scene, scenes: Sequence[Scene]) -> Scene:
+def _moved(scene: Scene, others: Sequence[Scene]) -> Scene:
+    """Put a scene into the CRS of the nearest of `others`. Raises InputError where one lies nowhere."""
     west, south, east, north = scene_bounds_lonlat(scene)
     east += 360.0 if west > east else 0.0
     middle = ((west + east) / 2, (south + north) / 2)
-    others = [other for other in scenes if not other.failure and other.crs_wkt is not None]
     nearest = min(others, key=lambda other: _distance(middle, scene_bounds_lonlat(other)))
     assert nearest.crs_wkt is not None
     lon, lat = np.meshgrid(np.linspace(west, east, _STEPS), np.linspace(south, north, _STEPS))

@@ -42,7 +42,7 @@ def files_of(group: ItemGroup, choice: SceneChoice, options: ItemOptions) -> Ite
     masked = choice.mask is not None or options.mask is not None
     guard = options.guard
     places = _Places()
-    for number in range(len(group.facts)):
+    for number in range(len(group)):
         hrefs = [column[number] for column in columns]
         known = [places.signer(href) for href in hrefs]
         try:

@@ -77,11 +77,14 @@ class RowOffer:
 
     __slots__ = ("key", "meets", "row", "rows")
 
-    def __init__(self, rows: ItemRows, row: int, *, meets: bool | None) -> None:
+    def __init__(
+        self, rows: ItemRows, row: int, *, meets: bool | None = None, key: tuple[str, str] | None = None
+    ) -> None:
+        """`key`: where it is known."""
         self.rows = rows
         self.row = row
         self.meets = meets
-        self.key = rows.key(row)
+        self.key = key or rows.key(row)
 
     @property
     def name(self) -> str:
@@ -111,11 +114,11 @@ class RowOffer:
 
     @property
     def start(self) -> str | None:
-        return self.rows.starts[self.row]
+        return self.rows.start(self.row)
 
     @property
     def end(self) -> str | None:
-        return self.rows.ends[self.row]
+        return self.rows.end(self.row)
 
     @property
     def cloud_cover(self) -> float | None:
@@ -127,8 +130,7 @@ class RowOffer:
 
     @property
     def wkb(self) -> bytes:
-        found: bytes = self.rows.wkb[self.row]
-        return found
+        return bytes(self.rows.wkb([self.row])[0])
 
 
 def whole(facts: ItemFacts) -> Item:

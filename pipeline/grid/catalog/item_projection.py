@@ -14,8 +14,9 @@ import functools
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from pyproj.exceptions import ProjError
 from pipeline.geo.globe import LONLAT_CRS
 from pipeline.grid.catalog.item_groups import ItemGroup
 from pipeline.grid.lattice import crs_from_text
+from pipeline.grid.scene_list import are_none, objects
 from pipeline.schema.tiling import AffineTuple
 
 APART = 0.25
@@ -72,28 +74,65 @@ class ClaimedPlace:
         return Projection(crs_wkt=self.crs_wkt, transform=self.affine, width=cols, height=rows)
 
 
-def claimed_places(group: ItemGroup, key: str) -> list[ClaimedPlace]:
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class ClaimedPlaces:
+    """The same of n files, as columns: None and NaN where an item does not say."""
+
+    crs: NDArray[np.object_]
+    """(n,)"""
+    shapes: NDArray[np.float64]
+    """(n, 2): rows and columns."""
+    transforms: NDArray[np.float64]
+    """(n, 6)"""
+    affines: NDArray[np.float64]
+    """(n, 6)"""
+
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """Whether an item says all of it, (n,)."""
+        said = np.isfinite(self.shapes[:, 0]) & np.isfinite(self.affines[:, 0])
+        return np.asarray(said & ~are_none(self.crs), dtype=np.bool_)
+
+    def each(self) -> Iterator[ClaimedPlace]:
+        """Yield them one by one."""
+        columns = (self.crs, self.shapes, self.transforms, self.affines)
+        for wkt, shape, transform, affine in zip(*(column.tolist() for column in columns), strict=True):
+            yield ClaimedPlace(
+                crs_wkt=wkt,
+                shape=None if math.isnan(shape[0]) else (int(shape[0]), int(shape[1])),
+                transform=None if math.isnan(transform[0]) else tuple(transform),
+                affine=None if math.isnan(affine[0]) else tuple(affine),
+            )
+
+
+def claimed_places(group: ItemGroup, key: str) -> ClaimedPlaces:
     """Read what each item of a group says of the place of an asset, each part for itself."""
     shapes = [_claimed_shape(value) for value in _values(group, key, "proj:shape")]
     transforms = [_claimed_transform(value) for value in _values(group, key, "proj:transform")]
-    bounds: Sequence[Any] = ()
+    affines: Sequence[AffineTuple | None] = transforms
     if None in transforms:
         bounds = _values(group, key, "proj:bbox")
-    return [
-        ClaimedPlace(
-            crs_wkt=crs_wkt,
-            shape=shape,
-            transform=transform,
-            affine=transform or (None if shape is None else _from_bounds(bounds[number], shape)),
-        )
-        for number, (crs_wkt, shape, transform) in enumerate(
-            zip(claimed_crs(group, key), shapes, transforms, strict=True)
-        )
-    ]
+        affines = [
+            transform or (None if shape is None else _from_bounds(bound, shape))
+            for transform, shape, bound in zip(transforms, shapes, bounds, strict=True)
+        ]
+    return ClaimedPlaces(
+        crs=objects(claimed_crs(group, key)),
+        shapes=_columns(shapes, 2),
+        transforms=_columns(transforms, 6),
+        affines=_columns(affines, 6),
+    )
+
+
+def _columns(values: Sequence[tuple[float, ...] | None], width: int) -> NDArray[np.float64]:
+    """Make columns (n, width) of tuples; NaN for None."""
+    nothing = (math.nan,) * width
+    flat = chain.from_iterable(nothing if value is None else value for value in values)
+    return np.fromiter(flat, dtype=np.float64, count=width * len(values)).reshape(-1, width)
 
 
 def _values(group: ItemGroup, key: str, name: str) -> Sequence[Any]:
-    return group.said(key, name) or (None,) * len(group.facts)
+    return group.said(key, name) or (None,) * len(group)
 
 
 def footprint_place(bounds: tuple[float, float, float, float]) -> Projection:
@@ -112,7 +151,7 @@ def claimed_crs(group: ItemGroup, key: str) -> list[str | None]:
     """Read the CRS of a file of each item as WKT2, from `proj:code`, `proj:epsg`, `proj:wkt2` or
     `proj:projjson`; what the asset says counts before what the item says. None: neither names one that is
     known."""
-    found: list[str | None] = [None] * len(group.facts)
+    found: list[str | None] = [None] * len(group)
     for name, of_assets in ((name, own) for own in (True, False) for name in _CRS_FIELDS):
         if None not in found:
             break
@@ -143,21 +182,24 @@ def _claimed_transform(value: Any) -> AffineTuple | None:
     return (a, b, c, d, e, f) if a * e - b * d else None
 
 
-def lies_apart(footprints: NDArray[np.object_], places: Sequence[Projection]) -> NDArray[np.bool_]:
+def lies_apart(
+    footprints: NDArray[np.object_],
+    crs: NDArray[np.object_],
+    affines: NDArray[np.float64],
+    shapes: NDArray[np.float64],
+) -> NDArray[np.bool_]:
     """Tell of each file whether its place contradicts the footprint of its item, (n,).
 
-    The middle of the footprint must lie in or near the file, and the footprint be a pixel or more wide and
-    high. All files of one CRS are compared at once.
+    `crs`, `affines` and `shapes`: as in `ClaimedPlaces`, all of them said. The middle of the footprint must
+    lie in or near the file, and the footprint be a pixel or more wide and high. All files of one CRS are
+    compared at once.
     """
-    apart = np.zeros(len(places), dtype=np.bool_)
-    if not len(places):
+    apart = np.zeros(len(crs), dtype=np.bool_)
+    if not len(crs):
         return apart
     west, south, east, north = shapely.bounds(_largest_parts(footprints)).T
     lons = np.stack([(west + east) / 2, west, east, west, east], axis=1)
     lats = np.stack([(south + north) / 2, south, south, north, north], axis=1)
-    transforms = np.array([place.transform for place in places])
-    sides = np.array([(place.width, place.height) for place in places])
-    crs = np.array([place.crs_wkt for place in places], dtype=object)
     for wkt in dict.fromkeys(crs.tolist()):
         own = np.flatnonzero(crs == wkt)
         move = _from_lonlat(wkt)
@@ -165,10 +207,10 @@ def lies_apart(footprints: NDArray[np.object_], places: Sequence[Projection]) ->
             apart[own] = True
             continue
         xs, ys = move.transform(lons[own], lats[own])
-        a, b, c, d, e, f = transforms[own].T[:, :, None]
+        a, b, c, d, e, f = affines[own].T[:, :, None]
         cols = (e * (xs - c) - b * (ys - f)) / (a * e - b * d)
         rows = (a * (ys - f) - d * (xs - c)) / (a * e - b * d)
-        width, height = sides[own].T
+        height, width = shapes[own].T
         apart[own] = ~(_fits(cols, width) & _fits(rows, height))
     return apart
 
@@ -181,7 +223,7 @@ def _from_lonlat(wkt: str) -> Transformer | None:
         return None
 
 
-def _fits(positions: NDArray[np.float64], side: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _fits(positions: NDArray[np.float64], side: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether a footprint agrees with a file along one axis, (n,). `positions`: (n, 5) in pixels of the file,
     the middle first, then the corners; NaN and infinity do not fit."""
     middle = positions[:, 0]

@@ -3,7 +3,7 @@
 1. Items that are described alike make a group (item_groups.py), and are looked at together.
 2. `SceneChooser` says which files show them in colour (scene_choice.py).
 3. `claimed_places` says where these lie (item_projection.py). An item that says all of it, and does not
-   contradict its own footprint, is planned as it is.
+   contradict its own footprint, is planned as it is. `GroupScenes` makes its scene when somebody asks for it.
 4. The headers of the others are opened at once (header_check.py), because a plan needs their place.
 5. Once the plan has chosen the scenes that it needs, `settled` opens the headers of the rest of these.
 
@@ -18,16 +18,17 @@ from typing import Any
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
 from pipeline.grid.catalog.found_items import FoundItems, LeftItem
 from pipeline.grid.catalog.header_check import Claims, ItemScene, Opened, open_headers
-from pipeline.grid.catalog.item import Item, ItemFacts
+from pipeline.grid.catalog.item import ItemFacts
 from pipeline.grid.catalog.item_files import ItemFiles, files_of
-from pipeline.grid.catalog.item_groups import ItemGroup, facts_of, groups_of
+from pipeline.grid.catalog.item_groups import ItemGroup, TakenItems, groups_of
 from pipeline.grid.catalog.item_projection import (
-    ClaimedPlace,
+    ClaimedPlaces,
     Projection,
     claimed_places,
     footprint_place,
@@ -36,6 +37,7 @@ from pipeline.grid.catalog.item_projection import (
 from pipeline.grid.catalog.reflectance_table import differs_by_item, scene_reflectance
 from pipeline.grid.catalog.scene_choice import ItemOptions, SceneChoice, SceneChooser
 from pipeline.grid.paused_collector import paused_collector
+from pipeline.grid.scene_list import AT_ONCE, SceneColumns, SceneList, are_none, objects
 from pipeline.schema.imagery import Reflectance, Scene, SceneFile
 
 _STACKED = (1, 2, 3)
@@ -50,9 +52,9 @@ _UNOPENED: Mapping[str, str] = {}
 class ItemScenes:
     """What became of the items of one search."""
 
-    scenes: tuple[ItemScene, ...]
+    scenes: SceneList
     """In the order of the items."""
-    items: tuple[ItemFacts, ...]
+    items: TakenItems
     """The item of each scene."""
     left: tuple[LeftItem, ...]
 
@@ -62,85 +64,172 @@ def scenes_of(found: FoundItems, options: ItemOptions, *, on_opened: Opened | No
 
     Raises InputError when no item can be used, and SourceError (retryable) when a server does not answer.
     """
-    scenes, items, left = _made(found.items, options)
+    items = TakenItems.of(found.items)
+    scenes, used, left = _listed(items, options)
     if left and not scenes:
         raise InputError(
             f"At least one of the {len(left)} items found must be usable",
             came=left[0].reason,
             remedy="name the files with --assets, or search for others",
         )
-    unplaced = [number for number, scene in enumerate(scenes) if not scene.placed]
-    opened = open_headers(
-        [scenes[number] for number in unplaced], **({} if on_opened is None else {"on_opened": on_opened})
+    unplaced = np.flatnonzero(are_none(scenes.columns.crs))
+    opened = _opened(scenes, unplaced, on_opened)
+    return ItemScenes(
+        scenes=scenes.replaced(dict(zip(unplaced.tolist(), opened, strict=True))),
+        items=items.take(used),
+        left=left,
     )
-    for number, scene in zip(unplaced, opened, strict=True):
-        scenes[number] = replace(scenes[number], scene=scene)
-    return ItemScenes(scenes=tuple(scenes), items=tuple(items), left=tuple(left))
 
 
-def settled(scenes: Sequence[ItemScene], *, on_opened: Opened | None = None) -> tuple[Scene, ...]:
+def settled(scenes: SceneList, *, on_opened: Opened | None = None) -> SceneList:
     """Open the headers that are not open yet. Returns all scenes in order; raises SourceError as
     `open_headers`.
     """
-    unread = [number for number, item in enumerate(scenes) if item.placed]
-    opened = open_headers(
-        [scenes[number] for number in unread], **({} if on_opened is None else {"on_opened": on_opened})
-    )
-    found = [item.scene for item in scenes]
-    for number, scene in zip(unread, opened, strict=True):
-        found[number] = scene
-    return tuple(found)
+    numbers = unread_numbers(scenes)
+    return scenes.replaced(dict(zip(numbers.tolist(), _opened(scenes, numbers, on_opened), strict=True)))
+
+
+def unread_numbers(scenes: SceneList) -> NDArray[np.int64]:
+    """Number the scenes whose headers are not open yet, ascending."""
+    unread = np.array([isinstance(maker, GroupScenes) for maker in scenes.makers], dtype=np.bool_)
+    return np.flatnonzero(unread[scenes.maker])
+
+
+def described(scenes: SceneList, numbers: NDArray[np.int64]) -> list[ItemScene]:
+    """What items say of scenes whose headers are not open yet, by number."""
+    found: list[ItemScene | None] = [None] * len(numbers)
+    for at, maker, places in scenes.by_maker(numbers):
+        assert isinstance(maker, GroupScenes)
+        for number, one in zip(at.tolist(), maker.described(places), strict=True):
+            found[number] = one
+    names = scenes.columns.ids[numbers].tolist()
+    return [
+        one if one.scene.scene_id == name else replace(one, scene=replace(one.scene, scene_id=name))
+        for one, name in zip(found, names, strict=True)
+        if one is not None
+    ]
+
+
+def _opened(scenes: SceneList, numbers: NDArray[np.int64], on_opened: Opened | None) -> list[Scene]:
+    """Open the headers of some scenes, some thousand at a time."""
+    found: list[Scene] = []
+
+    def tell(done: int, _of: int) -> None:
+        if on_opened is not None:
+            on_opened(len(found) + done, len(numbers))
+
+    for start in range(0, len(numbers), AT_ONCE):
+        found += open_headers(described(scenes, numbers[start : start + AT_ONCE]), on_opened=tell)
+    return found
 
 
 @paused_collector()
-def _made(
-    items: Sequence[Item], options: ItemOptions
-) -> tuple[list[ItemScene], list[ItemFacts], list[LeftItem]]:
-    """Make scenes of items, in their order. Returns them, the items that they are made of, and those left."""
+def _listed(
+    items: TakenItems, options: ItemOptions
+) -> tuple[SceneList, NDArray[np.int64], tuple[LeftItem, ...]]:
+    """List scenes of items, in their order. Returns them, the numbers of their items, and the items left.
+
+    A scene that has no place to plan with has no CRS either.
+    """
     chooser = SceneChooser(options)
-    made: list[ItemScene | LeftItem | None] = [None] * len(items)
+    parts: list[SceneList] = []
+    used: list[NDArray[np.int64]] = []
+    left: dict[int, LeftItem] = {}
     for numbers, group in groups_of(items):
-        for number, one in zip(numbers, _of_group(group, chooser, options), strict=True):
-            made[number] = one
-    scenes = [one for one in made if isinstance(one, ItemScene)]
-    left = [one for one in made if isinstance(one, LeftItem)]
-    of_items = zip(facts_of(items), made, strict=True)
-    taken = [facts for facts, one in of_items if isinstance(one, ItemScene)]
-    return scenes, taken, left
-
-
-def _of_group(group: ItemGroup, chooser: SceneChooser, options: ItemOptions) -> list[ItemScene | LeftItem]:
-    """Make a scene of each item of a group, or say why it is left."""
-    try:
-        choice = chooser.choose(group.item(0))
-    except InputError:
-        return [_refused(group, place, chooser) for place in range(len(group.facts))]
-    claimed = claimed_places(group, choice.keys[0])
-    columns = zip(
-        group.facts,
-        group.item_hrefs(),
-        files_of(group, choice, options),
-        _believed(group, claimed),
-        _reflectances(group, choice, options),
-        _claims(group, choice, claimed),
-        strict=True,
-    )
-    found: list[ItemScene | LeftItem] = []
-    for facts, href, files, place, reflectance, claims in columns:
-        if isinstance(files, InputError):
-            found.append(LeftItem.of(facts, str(files)))
+        try:
+            choice = chooser.choose(group.item(0))
+        except InputError:
+            left |= {number: _refused(group, at, chooser) for at, number in enumerate(numbers.tolist())}
             continue
-        scene = ItemScene(
-            scene=_scene(facts, files, place or _around(facts), choice, reflectance, item_href=href),
-            claims=claims,
-            placed=place is not None,
-            indexes=choice.indexes,
-            bands=options.bands,
-            assumed_crs=options.crs,
-            tags_count=options.radiometry == "auto",
+        refused = _unfit(group, choice, options)
+        left |= {int(numbers[at]): one for at, one in refused.items()}
+        fit = np.setdiff1d(np.arange(len(group)), list(refused))
+        if fit.size:
+            maker = GroupScenes(group.part(fit), choice, options)
+            parts.append(SceneList.from_maker(maker.columns(), maker))
+            used.append(numbers[fit])
+    of_scenes = np.concatenate(used) if used else np.empty(0, dtype=np.int64)
+    order = np.argsort(of_scenes)
+    return (
+        SceneList.joined(parts).take(order),
+        of_scenes[order],
+        tuple(one for _, one in sorted(left.items())),
+    )
+
+
+class GroupScenes:
+    """The scenes of a group of items, made when they are asked for."""
+
+    def __init__(self, group: ItemGroup, choice: SceneChoice, options: ItemOptions) -> None:
+        """`group`: all of its files may be opened."""
+        self._group = group
+        self._choice = choice
+        self._options = options
+
+    def columns(self) -> SceneColumns:
+        """What a plan asks of them; those without a place to plan with have no CRS."""
+        claimed = claimed_places(self._group, self._choice.keys[0])
+        crs = claimed.crs.copy()
+        crs[~_believed(self._group, claimed)] = None
+        return SceneColumns(
+            ids=objects(self._group.ids()),
+            crs=crs,
+            transforms=claimed.affines,
+            sizes=claimed.shapes[:, ::-1].copy(),
+            failed=np.zeros(len(self._group), dtype=np.bool_),
         )
-        found.append(scene)
-    return found
+
+    def scenes(self, places: NDArray[np.int64]) -> list[Scene]:
+        return [one.scene for one in self.described(places)]
+
+    def datetimes(self, places: NDArray[np.int64]) -> list[str | None]:
+        return [self._group.facts(place).start for place in places.tolist()]
+
+    def cloud_covers(self, places: NDArray[np.int64]) -> list[float | None]:
+        return [self._group.facts(place).cloud_cover for place in places.tolist()]
+
+    @paused_collector()
+    def described(self, places: NDArray[np.int64]) -> list[ItemScene]:
+        """Make some scenes, with what their items say of the files."""
+        group = self._group.part(places)
+        choice = self._choice
+        options = self._options
+        claimed = claimed_places(group, choice.keys[0])
+        believed = _believed(group, claimed).tolist()
+        columns = zip(
+            group.item_hrefs(),
+            files_of(group, choice, options),
+            claimed.each(),
+            believed,
+            _reflectances(group, choice, options),
+            _claims(group, choice, claimed),
+            strict=True,
+        )
+        found = []
+        for number, (href, files, place, placed, reflectance, claims) in enumerate(columns):
+            assert not isinstance(files, InputError), "they may be opened"
+            facts = group.facts(number)
+            where = place.projection if placed else None
+            one = ItemScene(
+                scene=_scene(facts, files, where or _around(facts), choice, reflectance, item_href=href),
+                claims=claims,
+                placed=placed,
+                indexes=choice.indexes,
+                bands=options.bands,
+                assumed_crs=options.crs,
+                tags_count=options.radiometry == "auto",
+            )
+            found.append(one)
+        return found
+
+
+def _unfit(group: ItemGroup, choice: SceneChoice, options: ItemOptions) -> dict[int, LeftItem]:
+    """Say which items of a group are left, because nobody may open their files."""
+    return {
+        place: LeftItem.of(group.facts(place), str(files))
+        for place, files in enumerate(files_of(group, choice, options))
+        if isinstance(files, InputError)
+    }
 
 
 def _refused(group: ItemGroup, place: int, chooser: SceneChooser) -> LeftItem:
@@ -148,7 +237,7 @@ def _refused(group: ItemGroup, place: int, chooser: SceneChooser) -> LeftItem:
     try:
         chooser.choose(group.item(place))
     except InputError as error:
-        return LeftItem.of(group.facts[place], str(error))
+        return LeftItem.of(group.facts(place), str(error))
     raise AssertionError("items of one layout are decided alike")
 
 
@@ -157,22 +246,20 @@ def _rows(group: ItemGroup, choice: SceneChoice, name: str, read: Any) -> Sequen
     columns = [group.of_assets(key, name) for key in choice.keys]
     nothing = (None,) * len(columns)
     if all(column is None for column in columns):
-        return (nothing,) * len(group.facts)
+        return (nothing,) * len(group)
     return [
         tuple(None if column is None else read(column[number]) for column in columns)
-        for number in range(len(group.facts))
+        for number in range(len(group))
     ]
 
 
-def _believed(group: ItemGroup, claimed: Sequence[ClaimedPlace]) -> list[Projection | None]:
-    """Say where the file of each item lies. None: it does not say all of it, or contradicts its footprint."""
-    found = [place.projection for place in claimed]
-    named = [number for number, place in enumerate(found) if place is not None]
-    apart = lies_apart(group.geometries()[named], [place for place in found if place is not None])
-    for number, wrong in zip(named, apart.tolist(), strict=True):
-        if wrong:
-            found[number] = None
-    return found
+def _believed(group: ItemGroup, claimed: ClaimedPlaces) -> NDArray[np.bool_]:
+    """Tell which items say all of where their files lie, and do not contradict their footprints, (n,)."""
+    whole = claimed.whole
+    number = np.flatnonzero(whole)
+    places = claimed.crs[number], claimed.affines[number], claimed.shapes[number]
+    whole[number[lies_apart(group.geometries()[number], *places)]] = False
+    return whole
 
 
 def _reflectances(
@@ -185,16 +272,16 @@ def _reflectances(
         return scene_reflectance(item, choice.assets(item), options.radiometry, choice.kinds)
 
     if not differs_by_item(choice.kinds, options.radiometry):
-        return (of(0),) * len(group.facts)
-    return [of(number) for number in range(len(group.facts))]
+        return (of(0),) * len(group)
+    return [of(number) for number in range(len(group))]
 
 
-def _claims(group: ItemGroup, choice: SceneChoice, places: Sequence[ClaimedPlace]) -> Iterator[Claims]:
+def _claims(group: ItemGroup, choice: SceneChoice, claimed: ClaimedPlaces) -> Iterator[Claims]:
     """What each item says of its files, for the comparison with their headers."""
     sizes = _rows(group, choice, "file:size", _whole)
     checksums = _rows(group, choice, "file:checksum", _text)
     n_bands = choice.n_bands if len(choice.keys) == 1 and choice.n_bands else None
-    for place, own_sizes, own_checksums in zip(places, sizes, checksums, strict=True):
+    for place, own_sizes, own_checksums in zip(claimed.each(), sizes, checksums, strict=True):
         yield Claims(
             crs_wkt=place.crs_wkt,
             transform=place.transform,

@@ -147,7 +147,7 @@ class ItemSieve:
 
     def found(self) -> TakenItems:
         """Put the taken items in order, and keep as many as the search wants."""
-        return TakenItems(self._in_order()[: self.search.limit])
+        return TakenItems.of(self._in_order()[: self.search.limit])
 
     @property
     def left(self) -> tuple[LeftItem, ...]:

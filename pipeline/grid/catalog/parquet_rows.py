@@ -6,6 +6,7 @@
 3. An item's properties and assets are views of its row (`RowFields`, `RowAssets`). A column is decoded when
    the first row of it is asked for.
 4. Rows that agree in all columns that decide have one layout (`item_layout`), and it is named once.
+5. Once all rows were offered, `close` lets go of what nobody asks for any more. The rest are columns.
 """
 
 from __future__ import annotations
@@ -174,52 +175,81 @@ class ItemRows:
 
     def __init__(self, batch: pa.RecordBatch, place: str) -> None:
         """`place`: path or URL of the file, for hrefs that are relative."""
-        self._batch = batch
+        self._batch: pa.RecordBatch | None = batch
         self._place = place
         arrays = {name: undictionaried(batch.column(name)) for name in batch.schema.names}
+        self._shapes: NDArray[np.object_] | None = None
+        self._properties = Columns({})
+        self._assets: dict[str, AssetColumns] = {}
         self.usual = np.full(batch.num_rows, fill_value=is_regular(batch))
         if not self.usual.any():
             return
-        self.ids = values_of(arrays["id"])
-        named = values_of(arrays["collection"]) if "collection" in arrays else [None] * batch.num_rows
-        self._collections = [one if isinstance(one, str) else "" for one in named]
+        self._ids = arrays["id"]
+        named = arrays.get("collection", pa.nulls(batch.num_rows, pa.string()))
+        self._collections = pc.fill_null(named, "")
         self._properties = Columns({name: own for name, own in arrays.items() if name not in MEMBERS})
         keys = [field.name for field in arrays["assets"].type]
         self._assets = {
             key: AssetColumns(key, own) for key, own in zip(keys, arrays["assets"].flatten(), strict=True)
         }
-        self._hrefs = _self_hrefs(arrays.get("links"), batch.num_rows)
-        self.wkb: NDArray[np.object_] = arrays["geometry"].to_numpy(zero_copy_only=False)
-        """Footprints as they are stored, (n,)."""
-        self.starts, self.ends, timely = _times(self._properties, batch.num_rows)
+        self._hrefs = pa.array(_self_hrefs(arrays.get("links"), batch.num_rows), pa.string())
+        self._wkb = arrays["geometry"]
+        self._shapes = footprints_of(self.wkb(np.arange(batch.num_rows)))
+        starts, ends, timely = _times(self._properties, batch.num_rows)
+        self._starts = pa.array(starts, pa.string())
+        self._ends = self._starts if starts == ends else pa.array(ends, pa.string())
         has_file = np.any([own.present for own in self._assets.values()], axis=0)
-        has_id = np.array([isinstance(own, str) and 0 < len(own) <= MOST_TEXT for own in self.ids])
+        lengths = pc.fill_null(pc.utf8_length(self._ids), 0).to_numpy(zero_copy_only=False)
+        has_id = (lengths > 0) & (lengths <= MOST_TEXT)
         self.usual &= has_file & has_id & timely & _are_plain_footprints(self.geometries())
-        self._layouts = self._named_layouts(arrays)
+        self._layout, self._layout_names = self._named_layouts(arrays)
+
+    def close(self) -> None:
+        """Let go of what only offers need, and of what was decoded for them."""
+        self._batch = self._shapes = None
+        for columns in (self._properties, *(own.columns for own in self._assets.values())):
+            columns.known.clear()
 
     def key(self, row: int) -> tuple[str, str]:
         """Collection and id of a usual row."""
-        return self._collections[row], self.ids[row]
+        return self._collections[row].as_py(), self._ids[row].as_py()
+
+    def keys(self) -> list[tuple[str, str]]:
+        """The `key` of all rows."""
+        return list(zip(self._collections.to_pylist(), self._ids.to_pylist(), strict=True))
+
+    def ids(self, rows: NDArray[np.int64]) -> list[str]:
+        """Ids of some usual rows."""
+        return list(self._ids.take(pa.array(rows)).to_pylist())
 
     def item(self, row: int) -> Item:
         """The item of a usual row."""
+        collection, item_id = self.key(row)
         return Item(
-            item_id=self.ids[row],
-            collection=self._collections[row][:MOST_TEXT],
+            item_id=item_id,
+            collection=collection[:MOST_TEXT],
             href=self.href(row),
             geometry=self.geometries([row])[0],
-            start=self.starts[row],
-            end=self.ends[row],
+            start=self.start(row),
+            end=self.end(row),
             cloud_cover=self.cloud_cover(row),
             properties=self.properties(row),
-            assets=RowAssets(self._assets, row, self._hrefs[row] or self._place),
-            layout=self.layout(row),
+            assets=RowAssets(self._assets, row, self._hrefs[row].as_py() or self._place),
+            layout=self._layout_names[self._layout[row]],
         )
 
     def href(self, row: int) -> str:
         """`Item.href` of a usual row, and so on for the next ones."""
-        href = self._hrefs[row]
+        href = self._hrefs[row].as_py()
         return public_href(href) if href else ""
+
+    def start(self, row: int) -> str | None:
+        found: str | None = self._starts[row].as_py()
+        return found
+
+    def end(self, row: int) -> str | None:
+        found: str | None = self._ends[row].as_py()
+        return found
 
     def cloud_cover(self, row: int) -> float | None:
         cloud = self._properties.values("eo:cloud_cover")
@@ -228,22 +258,29 @@ class ItemRows:
     def properties(self, row: int) -> Mapping[str, Any]:
         return RowFields(self._properties, row, ("datetime",))
 
-    def layout(self, row: int) -> bytes | None:
-        return self._layouts[row]
+    def layouts(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Number the layouts of some usual rows, (n,): rows of one number are alike; -1 is like no other."""
+        return self._layout[rows]
 
-    def geometries(self, rows: Sequence[int] | None = None) -> NDArray[np.object_]:
+    def geometries(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> NDArray[np.object_]:
         """Decode the footprints of some rows, or of all, (n,), without heights. None: it cannot be read."""
-        return footprints_of(self.wkb if rows is None else self.wkb[rows])
+        if self._shapes is not None:
+            return self._shapes if rows is None else self._shapes[rows]
+        return footprints_of(self.wkb(np.arange(len(self._wkb)) if rows is None else rows))
 
-    def hrefs(self, key: str, rows: Sequence[int]) -> list[str]:
+    def wkb(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.object_]:
+        """Footprints of some rows as they are stored, (n,)."""
+        column = self._wkb.take(pa.array(rows, pa.int64()))
+        return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)
+
+    def hrefs(self, key: str, rows: NDArray[np.int64]) -> list[str]:
         """Hrefs of one asset of some usual rows, all of which have it, as in `Asset.href`."""
-        column = self._assets[key].columns.arrays["href"].take(pa.array(rows, pa.int64()))
-        hrefs = column.to_pylist()
-        return [
-            resolved(href, self._hrefs[row] or self._place) for href, row in zip(hrefs, rows, strict=True)
-        ]
+        chosen = pa.array(rows, pa.int64())
+        hrefs = self._assets[key].columns.arrays["href"].take(chosen).to_pylist()
+        bases = self._hrefs.take(chosen).to_pylist()
+        return [resolved(href, base or self._place) for href, base in zip(hrefs, bases, strict=True)]
 
-    def said(self, name: str, rows: Sequence[int], *, asset: str | None = None) -> list[Any] | None:
+    def said(self, name: str, rows: NDArray[np.int64], *, asset: str | None = None) -> list[Any] | None:
         """What some rows say under a name, of an asset or of the item; None for those that do not.
 
         None: there is no such column, or it is empty.
@@ -252,20 +289,22 @@ class ItemRows:
         column = columns.arrays.get(name)
         if column is None or column.null_count == len(column):
             return None
-        known = columns.known.get(name)
-        values = [known[row] for row in rows] if known else values_of(column.take(pa.array(rows, pa.int64())))
+        values = values_of(column.take(pa.array(rows, pa.int64())))
         return [value if value == value else None for value in values]
 
     def rest(self, row: int) -> pa.RecordBatch:
         """One row as a batch, to be read as a document."""
+        assert self._batch is not None, "all rows were offered"
         return self._batch.slice(row, 1)
 
-    def _named_layouts(self, arrays: Mapping[str, pa.Array]) -> list[bytes | None]:
-        """Name the layout of every usual row, each different one once."""
-        found: list[bytes | None] = [None] * len(self.usual)
+    def _named_layouts(self, arrays: Mapping[str, pa.Array]) -> tuple[NDArray[np.int32], list[bytes | None]]:
+        """Name the layout of every usual row, each different one once: its number (n,), and the names.
+        The last one, at -1, is None."""
+        assert self._batch is not None
+        found = np.full(len(self.usual), -1, dtype=np.int32)
         rows = np.flatnonzero(self.usual)
         if not rows.size:
-            return found
+            return found, [None]
         columns = [arrays[name] for name in ("collection",) if name in arrays]
         columns += deciding_columns(self._properties.arrays)
         for own in self._assets.values():
@@ -275,9 +314,10 @@ class ItemRows:
         _, first, group = np.unique(codes, axis=0, return_index=True, return_inverse=True)
         examples = documents(self._batch.take(pa.array(rows[first])))
         names = [layout_of(item_of(document, self._place)) for document in examples]
-        for row, own_group in zip(rows.tolist(), group.ravel().tolist(), strict=True):
-            found[row] = names[own_group]
-        return found
+        different = list(dict.fromkeys(name for name in names if name is not None))
+        number = {name: place for place, name in enumerate(different)}
+        found[rows] = np.array([-1 if name is None else number[name] for name in names])[group.ravel()]
+        return found, [*different, None]
 
 
 def footprints_of(wkb: NDArray[np.object_]) -> NDArray[np.object_]:

@@ -88,7 +88,7 @@ def merge_job(context: RunContext) -> MergeJob:
         lattice=context.lattice,
         inside=context.plan.inside,
         aoi_grid=context.plan.aoi_grid,
-        scenes=context.plan.scenes,
+        scenes=tuple(context.plan.scenes),
         meta=InstanceMeta(
             queries=config.queries,
             prompter_id=context.model_ids["prompter"],

@@ -93,7 +93,7 @@ def _pixel_m(result: ZoneResult) -> float:
 def sources_on(imagery: Sequence[Imagery], grid: RunGrid) -> tuple[SceneSource, ...]:
     """Place the scenes of all zones on another grid, with the grey levels that the models saw."""
     sources = [source for each in imagery for source in each.sources]
-    outlines = place_scenes([source.scene for source in sources], grid)
+    outlines = place_scenes([source.scene for source in sources], grid).outlines
     windows = scene_windows([None] * len(sources), outlines, grid)
     return tuple(
         replace(source, offset_rc=None, window=window)

@@ -15,7 +15,15 @@ import rustac
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from item_files import footprint_of, grey, item_document, projection_fields, write_items, write_pixels
+from item_files import (
+    footprint_of,
+    grey,
+    item_document,
+    item_with,
+    projection_fields,
+    write_items,
+    write_pixels,
+)
 from pyproj import Transformer
 from shapely.geometry import mapping, shape
 from stac_items import stac_item
@@ -23,6 +31,8 @@ from stac_items import stac_item
 from pipeline.errors import InputError
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.catalog.catalog_options import CatalogOptions
+from pipeline.grid.catalog.item_groups import TakenItems
+from pipeline.grid.catalog.item_sieve import ranks_of
 from pipeline.grid.find_scenes import Footprints, FoundScenes, find_scenes, settle_scenes
 from pipeline.grid.mosaic_order import mosaic_order
 from pipeline.grid.source import SourceOptions, open_scenes
@@ -154,7 +164,9 @@ def test_one_file_of_one_glob_counts_once(files: dict[str, Path], tmp_path: Path
 def test_footprints_are_looked_up_one_by_one_and_many_at_once() -> None:
     flat = shapely.box(0, 0, 1, 2)
     high = shapely.force_3d(shapely.box(3, 3, 4, 5), 250.0)
-    known = Footprints({"flat": flat.wkb, "high": shapely.to_wkb(high, output_dimension=3)})
+    items = [item_with(stac_item(name)) for name in ("flat", "high")]
+    drawn = [replace(item, geometry=shape) for item, shape in zip(items, (flat, high), strict=True)]
+    known = Footprints([(["flat"], TakenItems.of(drawn[:1])), (["high"], TakenItems.of(drawn[1:]))])
     assert known["high"].equals(shapely.box(3, 3, 4, 5))
     assert not known["high"].has_z
     found = known.of(["high", "unknown", "flat"])
@@ -289,4 +301,5 @@ def looked_up(source: Path, aoi: Aoi, order: str) -> Any:
             return "nothing can be used"
     footprints = {name: outline.normalize() for name, outline in found.footprints.items()}
     placed = (plan.lattice, plan.mode, plan.inside.tobytes(), plan.scenes, plan.offsets, plan.scene_windows)
-    return found.scenes, dict(found.unread), footprints, [one.ranks for one in found.sources], placed
+    ranks = [ranks_of(one.items.all_facts(), ()) for one in found.sources if one.items is not None]
+    return found.scenes, dict(found.unread), footprints, ranks, placed

@@ -9,7 +9,7 @@ import pytest
 from pyproj import CRS, Geod, Proj, Transformer
 
 from pipeline.errors import InputError
-from pipeline.grid.lattice import choose_lattice
+from pipeline.grid.lattice_choice import choose_lattice
 from pipeline.grid.pixel_size import check_pixel_size, ground_side_m, pixel_side, pixel_text, unit_of
 from pipeline.schema.imagery import Scene
 

@@ -7,17 +7,24 @@ from collections.abc import Callable
 import numpy as np
 import pyproj
 from affine import Affine
+from numpy.typing import NDArray
 
-from pipeline.grid.scene_edges import edge_points, moved_edges, moved_points, scene_arrays
+from pipeline.grid.scene_edges import edge_points, moved_edges, moved_points
+from pipeline.grid.scene_list import SceneColumns
 from pipeline.schema.imagery import Scene
 
 MakeScene = Callable[..., Scene]
 
 
+def places(scenes: list[Scene]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    columns = SceneColumns.of(scenes)
+    return columns.transforms, columns.sizes
+
+
 def test_edges_run_around_each_scene(make_scene: MakeScene) -> None:
     turned = Affine.translation(7, 9) @ Affine.rotation(30) @ Affine.scale(2, -3)
     scenes = [make_scene(width=4, height=6), make_scene(transform=tuple(turned)[:6], width=5, height=2)]
-    found = edge_points(*scene_arrays(scenes), 3)
+    found = edge_points(*places(scenes), 3)
     assert found.shape == (2, 12, 2)
     for scene, points in zip(scenes, found, strict=True):
         w, h = scene.width, scene.height
@@ -31,7 +38,7 @@ def test_edges_run_around_each_scene(make_scene: MakeScene) -> None:
 def test_points_are_moved_as_pyproj_moves_each_of_them(make_scene: MakeScene) -> None:
     scenes = [make_scene(), make_scene(transform=(0.5, 0.0, 460000.0, 0.0, -0.5, 50000.0))]
     source, target = (pyproj.CRS(code).to_wkt() for code in ("EPSG:32636", "EPSG:32637"))
-    own = edge_points(*scene_arrays(scenes), 2)
+    own = edge_points(*places(scenes), 2)
     found = moved_points(own, source, target)
     move = pyproj.Transformer.from_crs("EPSG:32636", "EPSG:32637", always_xy=True)
     for point, moved in zip(own.reshape(-1, 2), found.reshape(-1, 2), strict=True):
@@ -49,7 +56,7 @@ def test_large_scenes_get_more_points_than_small_ones(make_scene: MakeScene) -> 
     small = make_scene(width=100, height=100)
     large = make_scene(width=200_000, height=160_000, transform=(0.5, 0.0, 6e5, 0.0, -0.5, 5.7e6))
     source, target = (pyproj.CRS(code).to_wkt() for code in ("EPSG:32636", "EPSG:3857"))
-    found = moved_edges([small, large, small], source, target, 0.8)
+    found = moved_edges(*places([small, large, small]), source, target, pixel=0.8)
     assert len(found[0]) == len(found[2]) == 4 * 21
     assert len(found[1]) > 4 * 21
-    assert found[1].tolist() == moved_edges([large], source, target, 0.8)[0].tolist()
+    assert found[1].tolist() == moved_edges(*places([large]), source, target, pixel=0.8)[0].tolist()

@@ -45,7 +45,7 @@ def test_a_window_is_read_where_a_tile_is_looked_at(boxes: list[tuple[float, ...
     shape = (LATTICE.n_tile_rows, LATTICE.n_tile_cols)
     inside = np.random.default_rng(seed).random(shape) < 0.2
     offsets = [(0, 0)] * len(boxes)
-    found = read_by(inside, LATTICE, window_array(offsets, outlines, GRID))
+    found = read_by(inside, LATTICE, window_array(shapely.bounds(outlines), np.zeros(len(boxes), bool), GRID))
     for window, read in zip(scene_windows(offsets, outlines, GRID), found.tolist(), strict=True):
         tiles = [LATTICE.tile(row, col) for row, col in np.argwhere(inside).tolist()]
         assert read == any(tile.read.intersect(window) is not None for tile in tiles)

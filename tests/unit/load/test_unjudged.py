@@ -98,7 +98,7 @@ def test_another_crs_is_followed(make_tif: MakeTif) -> None:
     scene, look = looked(make_tif("a.tif", coloured()))
     mercator = open_scenes(SourceOptions(hrefs=(make_tif("b.tif", coloured(), crs="EPSG:3857"),)))[0].crs_wkt
     probe = RunGrid(crs_wkt=mercator, transform=(0.5, 0.0, 0.0, 0.0, -0.5, 0.0), width=1, height=1)
-    (outline,) = place_scenes([scene], probe)
+    (outline,) = place_scenes([scene], probe).outlines
     col0, row0, col1, row1 = (int(v) for v in outline.bounds)
     corner = Affine(*probe.transform) @ Affine.translation(col0 - 2, row0 - 2)
     width, height = col1 - col0 + 4, row1 - row0 + 4

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 import rasterio.crs
 
-from pipeline.grid.lattice import OffsetRC, place_scenes
+from pipeline.grid.lattice import place_scenes
+from pipeline.grid.scene_places import OffsetRC
 from pipeline.grid.scene_windows import scene_windows
 from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
 from pipeline.schema.imagery import Scene
@@ -45,7 +46,7 @@ def make_scene(
 
 def windows_again(scenes: Sequence[Scene], offsets: Sequence[OffsetRC | None], grid: RunGrid) -> list[Window]:
     """As `imagery_of` finds them: scenes, offsets and grid are in run.json, outlines are not."""
-    return list(scene_windows(offsets, place_scenes(scenes, grid), grid))
+    return list(scene_windows(offsets, place_scenes(scenes, grid).outlines, grid))
 
 
 def windows_of(plan: Plan) -> list[Window]:

@@ -16,11 +16,18 @@ from fault_server import FaultServer, fault_server
 from item_files import grey, item_document, item_with, projection_fields, write_pixels
 
 from pipeline.errors import SourceError
-from pipeline.grid.catalog.found_items import FoundItems
 from pipeline.grid.catalog.header_check import ItemScene, open_header, open_headers
-from pipeline.grid.catalog.item_scene import scenes_of
-from pipeline.grid.catalog.scene_choice import ItemOptions
+from pipeline.grid.catalog.item_groups import ItemList
+from pipeline.grid.catalog.item_scene import GroupScenes
+from pipeline.grid.catalog.scene_choice import ItemOptions, SceneChooser
 from pipeline.grid.lattice import affine_of
+
+
+def from_item(document: dict[str, Any], options: ItemOptions) -> ItemScene:
+    """The scene of an item, before its header is opened."""
+    items = ItemList([item_with(document)])
+    choice = SceneChooser(options).choose(items.item(0))
+    return GroupScenes(items, choice, options).described(np.array([0]))[0]
 
 
 def described(path: Path | str, on_item: dict[str, Any] | None = None, **options: Any) -> ItemScene:
@@ -30,8 +37,7 @@ def described(path: Path | str, on_item: dict[str, Any] | None = None, **options
     document = item_document(
         "one", {"image": path}, on_item=fields, like=like, on_asset=options.pop("asset", None)
     )
-    found = scenes_of(FoundItems(items=(item_with(document),)), ItemOptions(**options))
-    return found.scenes[0]
+    return from_item(document, ItemOptions(**options))
 
 
 @pytest.fixture
@@ -146,19 +152,21 @@ def test_a_bit_that_no_compression_misses_is_found_by_the_checksum(
 def test_numbers_in_gdals_order_are_caught_before_the_plan(picture: Path) -> None:
     fields = projection_fields(picture) | {"proj:transform": [500_000, 1, 0, 5_500_000, 0, -1]}
     scene = described(picture, fields)
-    assert not scene.placed, "its header was opened, because its place is not its footprint"
-    assert "(the numbers are in GDAL's order)" in scene.scene.failure
-    assert scene.scene.transform == (1, 0, 500_000, 0, -1, 5_500_000), "it lies where the header has it"
+    assert not scene.placed, "its place is not its footprint"
+    found = open_header(scene)
+    assert "(the numbers are in GDAL's order)" in found.failure
+    assert found.transform == (1, 0, 500_000, 0, -1, 5_500_000), "it lies where the header has it"
 
 
-def test_items_without_a_place_are_opened_at_once(picture: Path, tmp_path: Path) -> None:
+def test_items_without_a_place_get_that_of_their_headers(picture: Path, tmp_path: Path) -> None:
     scene = described(picture, {"proj:code": "EPSG:None", "proj:shape": [40, 70]})
     assert not scene.placed
-    assert scene.scene.failure == ""
-    assert scene.scene.transform == (1, 0, 500_000, 0, -1, 5_500_000)
-    lost = described(tmp_path / "lost.tif", {}, like=picture)
-    assert "must exist" in lost.scene.failure
-    west, north = lost.scene.transform[2], lost.scene.transform[5]
+    found = open_header(scene)
+    assert found.failure == ""
+    assert found.transform == (1, 0, 500_000, 0, -1, 5_500_000)
+    lost = open_header(described(tmp_path / "lost.tif", {}, like=picture))
+    assert "must exist" in lost.failure
+    west, north = lost.transform[2], lost.transform[5]
     assert (west, north) == pytest.approx((15.0, 49.6516), abs=1e-3), "it keeps the place of its footprint"
 
 
@@ -189,8 +197,7 @@ def test_three_files_are_one_scene(tmp_path: Path) -> None:
     document = item_document("three", files, on_item=fields)
 
     def opened() -> Any:
-        found = scenes_of(FoundItems(items=(item_with(document),)), ItemOptions())
-        return open_header(found.scenes[0])
+        return open_header(from_item(document, ItemOptions()))
 
     scene = opened()
     assert scene.failure == ""
@@ -215,14 +222,13 @@ def test_a_file_without_a_crs_is_not_what_an_item_says(tmp_path: Path) -> None:
 def test_the_mask_of_an_item_is_pinned_and_must_be_readable(tmp_path: Path, picture: Path) -> None:
     mask = write_pixels(tmp_path / "scl.tif", np.full((1, 40, 70), 4, "uint8"))
     document = item_document("one", {"image": picture, "scl": mask}, on_item=projection_fields(picture))
-    items = FoundItems(items=(item_with(document),))
-    (scene,) = scenes_of(items, ItemOptions(assets=("image",))).scenes
+    scene = from_item(document, ItemOptions(assets=("image",)))
     found = open_header(scene)
     assert found.quality is not None
     assert found.quality.file.identity["sha256"] == hashlib.sha256(mask.read_bytes()).hexdigest()
     mask.unlink()
     assert "scl.tif" in open_header(scene).failure
-    (unmasked,) = scenes_of(items, ItemOptions(assets=("image",), mask="off")).scenes
+    unmasked = from_item(document, ItemOptions(assets=("image",), mask="off"))
     assert open_header(unmasked).failure == ""
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyproj
 import pytest
 import rasterio.crs
@@ -37,12 +38,15 @@ def item(on_item: dict[str, Any], on_asset: dict[str, Any] | None = None, *, box
 
 
 def projection_of(own: Item, key: str = "image") -> Projection | None:
-    (claimed,) = claimed_places(ItemList([own]), key)
+    (claimed,) = claimed_places(ItemList([own]), key).each()
     return claimed.projection
 
 
 def apart(items: list[Item], places: list[Projection]) -> list[bool]:
-    return list(lies_apart(ItemList(items).geometries(), places).tolist())
+    crs = np.array([place.crs_wkt for place in places], dtype=object)
+    affines = np.array([place.transform for place in places])
+    shapes = np.array([(place.height, place.width) for place in places], dtype=np.float64)
+    return list(lies_apart(ItemList(items).geometries(), crs, affines, shapes).tolist())
 
 
 def place(own: Item) -> tuple[Any, ...] | None:

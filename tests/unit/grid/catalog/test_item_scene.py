@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import shapely
 from item_files import grey, item_document, item_with, projection_fields, write_pixels
@@ -12,7 +13,13 @@ from stac_items import stac_item
 
 from pipeline.errors import InputError
 from pipeline.grid.catalog.found_items import FoundItems
-from pipeline.grid.catalog.item_scene import footprint_bounds, scenes_of, settled
+from pipeline.grid.catalog.item_scene import (
+    described,
+    footprint_bounds,
+    scenes_of,
+    settled,
+    unread_numbers,
+)
 from pipeline.grid.catalog.scene_choice import ItemOptions
 
 
@@ -23,23 +30,23 @@ def found(*documents: dict[str, object]) -> FoundItems:
 def test_recorded_items_are_planned_without_opening_a_file(data_dir: Path) -> None:
     naip = json.loads((data_dir / "stac" / "naip-pc.json").read_text())
     result = scenes_of(found(*naip), ItemOptions())
-    assert [own.scene.scene_id for own in result.scenes] == [entry["id"] for entry in naip]
+    assert [scene.scene_id for scene in result.scenes] == [entry["id"] for entry in naip]
     assert not result.left
-    for own, entry in zip(result.scenes, naip, strict=True):
-        assert own.placed
-        assert [own.scene.height, own.scene.width] == entry["properties"]["proj:shape"]
-        assert own.scene.rgb_bands == (1, 2, 3)
-        assert own.scene.count == 4
-        assert own.scene.datetime == entry["properties"]["datetime"]
-        assert own.scene.collection == "naip"
-        assert own.scene.href == entry["assets"]["image"]["href"]
+    assert unread_numbers(result.scenes).tolist() == list(range(len(naip)))
+    for scene, entry in zip(result.scenes, naip, strict=True):
+        assert [scene.height, scene.width] == entry["properties"]["proj:shape"]
+        assert scene.rgb_bands == (1, 2, 3)
+        assert scene.count == 4
+        assert scene.datetime == entry["properties"]["datetime"]
+        assert scene.collection == "naip"
+        assert scene.href == entry["assets"]["image"]["href"]
     page = json.loads((data_dir / "stac" / "earthsearch_s2_search_page.json").read_text())["features"]
     result = scenes_of(found(*page), ItemOptions(assets=("red", "green", "blue")))
     level_2 = [entry for entry in page if entry["id"].endswith("L2A")]
-    assert [own.scene.scene_id for own in result.scenes] == [entry["id"] for entry in level_2]
+    assert [scene.scene_id for scene in result.scenes] == [entry["id"] for entry in level_2]
     assert [entry.item_id for entry in result.left] == [e["id"] for e in page if e not in level_2]
     assert all("of type image/jp2" in entry.reason for entry in result.left)
-    first = result.scenes[0].scene
+    first = result.scenes[0]
     assert (first.width, first.height, first.dtype) == (10980, 10980, "uint16")
     assert [file.href.rsplit("/")[-1] for file in first.band_files] == ["B04.tif", "B03.tif", "B02.tif"]
     assert first.cloud_cover == pytest.approx(level_2[0]["properties"]["eo:cloud_cover"])
@@ -47,10 +54,10 @@ def test_recorded_items_are_planned_without_opening_a_file(data_dir: Path) -> No
     assert (first.reflectance.scale, first.reflectance.offset) == (0.0001, 0.0), "it was subtracted already"
     assert first.quality is not None
     assert first.quality.file.href.endswith("/SCL.tif")
-    picture = scenes_of(found(*page), ItemOptions()).scenes[0].scene
+    picture = scenes_of(found(*page), ItemOptions()).scenes[0]
     assert picture.href.endswith("/TCI.tif")
     assert picture.reflectance is None, "a picture stays as it is"
-    off = scenes_of(found(*page), ItemOptions(mask="off", radiometry="stored")).scenes[0].scene
+    off = scenes_of(found(*page), ItemOptions(mask="off", radiometry="stored")).scenes[0]
     assert (off.quality, off.reflectance) == (None, None)
 
 
@@ -59,7 +66,9 @@ def test_tokens_stay_out_of_what_is_shown() -> None:
     document["assets"]["image"]["href"] = "https://h.example/a b.tif?sig=SECRET"
     transform = [7000, 0, 570000, 0, -12000, 5650000]
     document["properties"] |= {"proj:epsg": 32632, "proj:shape": [10, 10], "proj:transform": transform}
-    (own,) = scenes_of(found(document), ItemOptions()).scenes
+    result = scenes_of(found(document), ItemOptions())
+    (own,) = described(result.scenes, np.array([0]))
+    assert own.scene == result.scenes[0]
     assert own.scene.href == "https://h.example/a%20b.tif"
     assert own.scene.access == "sig=SECRET"
     assert "SECRET" not in repr(own)
@@ -73,7 +82,7 @@ def test_hrefs_that_nobody_may_open_are_left(tmp_path: Path) -> None:
         document = item_document(f"bad{number}", {"image": href}, like=path)
         bad.append(document)
     result = scenes_of(found(good, *bad), ItemOptions())
-    assert [own.scene.scene_id for own in result.scenes] == ["good"]
+    assert [scene.scene_id for scene in result.scenes] == ["good"]
     assert [entry.item_id for entry in result.left] == ["bad0", "bad1", "bad2"]
     with pytest.raises(InputError, match="At least one of the 3 items found must be usable") as error:
         scenes_of(found(*bad), ItemOptions())
@@ -97,11 +106,12 @@ def test_headers_are_opened_once_and_only_where_needed(tmp_path: Path) -> None:
         opened.append((done, of))
 
     result = scenes_of(found(full, bare), ItemOptions(), on_opened=count)
-    assert [own.placed for own in result.scenes] == [True, False]
+    assert unread_numbers(result.scenes).tolist() == [0]
     assert opened == [(1, 1)]
     scenes = settled(result.scenes, on_opened=count)
     assert opened == [(1, 1), (1, 1)]
-    assert scenes[1] is result.scenes[1].scene
+    assert scenes[1] is result.scenes[1]
+    assert not unread_numbers(scenes).size
     one, other = ((s.transform, s.crs_wkt, s.width, s.dtype, dict(s.identity)) for s in scenes)
     assert one == other
 

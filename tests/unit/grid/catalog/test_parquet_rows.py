@@ -83,7 +83,7 @@ def test_scenes_of_rows_are_those_of_documents(name: str, data_dir: Path, tmp_pa
     numbers = np.flatnonzero(rows.usual).tolist()
     alone = [item_of(document, "") for document in documents(batch)]
     offers = [RowOffer(rows, row, meets=True) for row in numbers]
-    one = scenes_of(FoundItems(items=TakenItems(offers)), ItemOptions())
+    one = scenes_of(FoundItems(items=TakenItems.of(offers)), ItemOptions())
     other = scenes_of(FoundItems(items=tuple(alone[row] for row in numbers)), ItemOptions())
     assert one.scenes == other.scenes
     assert one.left == other.left

@@ -17,6 +17,7 @@ from prompt.fakes_verifier import FakeVerifier
 from segment.fakes_segment import FakeSegmenter
 
 from pipeline.errors import ModelError
+from pipeline.grid.lattice import place_scenes
 from pipeline.grid.source import SourceOptions
 from pipeline.grid.tiles import Plan
 from pipeline.prompt.looks.gate import Look
@@ -67,8 +68,7 @@ def make_context(
         aoi_grid=None,
         scenes=(),
         only_in_halos=(),
-        offsets=(),
-        outlines=(),
+        places=place_scenes((), lattice.grid),
     )
     (folder / "blocks").mkdir(parents=True)
     return RunContext(

@@ -14,6 +14,7 @@ from zone_worlds import Frame, draw_world, local_to_lonlat
 from pipeline.errors import InputError
 from pipeline.geo.globe import to_lonlat
 from pipeline.grid.aoi import Aoi
+from pipeline.grid.scene_list import SceneList
 from pipeline.run.prepare import RunRequest, find_imagery
 from pipeline.run.zones.zone_flow import divided, plan_zones, start_zoned, zone_config, zones_text
 from pipeline.schema.imagery import Scene
@@ -70,7 +71,7 @@ def test_a_zone_is_given_the_scenes_beside_its_area(words: list[str]) -> None:
         shapely.box(left, top + 20 * e, left + 99 * a, top)
     )
     area = Aoi(geometry=to_lonlat(corner.segmentize(1), str(first.crs_wkt)), source="drawn")
-    found = replace(found, aoi=area, found=replace(found.found, scenes=(beside, *found.scenes)))
+    found = replace(found, aoi=area, found=replace(found.found, scenes=SceneList.of((beside, *found.scenes))))
     zones = divided(request.config, found, say=print)
     planned = plan_zones(request, found, zones)
     plan = next(plan.plan for zone, plan in zip(zones, planned.plans, strict=True) if "26917" in zone.name)
