@@ -77,6 +77,11 @@ class Footprints(Mapping[str, BaseGeometry]):
             stored[own] = items.wkb(place[own])
         return list(shapely.force_2d(shapely.from_wkb(stored)))
 
+    def decoded(self) -> dict[str, BaseGeometry]:
+        """All of them, decoded in one step."""
+        ids = list(self)
+        return {name: shape for name, shape in zip(ids, self.of(ids), strict=True) if shape is not None}
+
     @cached_property
     def _places(self) -> dict[str, tuple[int, int]]:
         """scene_id -> which part has it, and where."""

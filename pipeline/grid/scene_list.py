@@ -101,12 +101,6 @@ class SceneColumns:
         width, height = self.sizes[number].tolist()
         return self.crs[number], tuple(self.transforms[number].tolist()), int(width), int(height)
 
-    def same_places(self, other: SceneColumns) -> bool:
-        """Whether these scenes and others are planned alike: names, places, and which cannot be read."""
-        return len(self.ids) == len(other.ids) and all(
-            bool((getattr(self, name) == getattr(other, name)).all()) for name in self.__slots__
-        )
-
 
 class SceneList(Sequence[Scene]):
     """Scenes, of which places and ids are known without making them."""

@@ -93,8 +93,6 @@ class Plan:
     """Per scene, whether it shows nothing of the AOI, and fills what tiles see around it."""
     places: ScenePlaces
     """Where these scenes lie on the run grid."""
-    bystanders: bool = False
-    """Whether the grid also depends on scenes that no tile needs."""
 
     @property
     def grid(self) -> RunGrid:
@@ -213,8 +211,20 @@ def plan_tiles(
         scenes=placement.scenes.take(needed),
         only_in_halos=tuple(only_in_halos[needed].tolist()),
         places=placement.places.take(needed),
-        bystanders=bool((~needed & ~only_in_halos).any()),
     )
+
+
+def seen_beside(plan: Plan, scenes: SceneList, options: GridOptions) -> SceneList:
+    """Of further scenes, which show nothing of the AOI, those that tiles of a plan see around it."""
+    planned = SceneList.of(plan.scenes)
+    placement, added = with_halo_scenes(
+        Placement(grid=plan.grid, mode=plan.mode, scenes=planned, places=plan.places),
+        np.arange(len(planned)),
+        SceneList.joined([planned, scenes]),
+        ground=seen_ground(plan.lattice, plan.inside),
+        any_crs=_warps(planned, plan.grid, options),
+    )
+    return placement.scenes.take(added & _needed(placement, plan.lattice, plan.inside, KeptGrid()))
 
 
 def _needed(

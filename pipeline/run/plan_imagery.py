@@ -3,8 +3,8 @@
 1. `find_scenes` gives scenes, of which some are known by their items alone, and `plan_tiles` chooses those
    that the area needs.
 2. Catalogues are asked once more for what these tiles see around the area (`with_halo_items`).
-3. `settle_scenes` opens the headers of these. Where they say something else than the items, the plan is made
-   again from what they say, so it is the same whether items had told where their files lie or not.
+3. `settle_scenes` opens the headers of these. The plan is made again from what they say, so it is the same
+   whether items had told where their files lie or not.
 4. A scene that is not what its item says keeps its place in the plan, and tiles that need it fail.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError, parted
@@ -32,7 +33,7 @@ from pipeline.grid.lattice import in_crs
 from pipeline.grid.paused_collector import paused_collector
 from pipeline.grid.scene_bounds import lonlat_boxes, scene_bounds_lonlat
 from pipeline.grid.scene_list import SceneList
-from pipeline.grid.tiles import GridOptions, Plan, plan_tiles, relevant_scenes
+from pipeline.grid.tiles import GridOptions, Plan, plan_tiles, relevant_scenes, seen_beside
 from pipeline.run.config import RunConfig
 from pipeline.run.earlier_start import EarlierStart
 from pipeline.run.given_grid import given_grid
@@ -145,9 +146,7 @@ def plan_found(
     plan = plan_tiles(imagery.aoi, imagery.scenes, options, kept=guess)
     imagery = imagery.with_halos(plan)
     found = imagery.found
-    if found.halo_ids:
-        plan = plan_tiles(imagery.aoi, imagery.scenes, options, halo_ids=found.halo_ids, kept=guess)
-    scenes = settle_scenes(found, plan.scenes, on_opened=_opened())
+    scenes = settle_scenes(found, _needed(imagery, plan, options), on_opened=_opened())
     goes_on = False
     if earlier is not None:
         scenes = SceneList.of(earlier.with_places(scenes))
@@ -155,10 +154,10 @@ def plan_found(
         goes_on = grid is not None
         if grid is not None:
             kept = KeptGrid(grid=grid, scene_ids=earlier.unread, binding=kept.binding)
-    if goes_on or (found.unread and not _stands(plan, scenes, kept)):
+    if found.unread or goes_on:
         plan = plan_tiles(imagery.aoi, scenes, options, halo_ids=found.halo_ids, kept=kept)
-    elif found.unread:
-        plan = replace(plan, scenes=scenes)
+    elif found.halo_ids:
+        plan = plan_tiles(imagery.aoi, imagery.scenes, options, halo_ids=found.halo_ids, kept=kept)
     return PlannedImagery(
         plan=plan,
         rows=scene_rows(
@@ -171,11 +170,14 @@ def plan_found(
     )
 
 
-def _stands(plan: Plan, scenes: SceneList, kept: KeptGrid) -> bool:
-    """Whether a plan is the one that its scenes lead to as their headers say: these say what items said, and
-    nothing else had a say in it."""
-    alike = SceneList.of(plan.scenes).columns.same_places(scenes.columns)
-    return alike and not plan.bystanders and not kept.is_binding
+def _needed(imagery: FoundImagery, plan: Plan, options: GridOptions) -> SceneList:
+    """The scenes of a plan, and those of `halo_ids` that its tiles see, in order of priority."""
+    scenes = imagery.scenes
+    beside = np.array([name in imagery.found.halo_ids for name in scenes.ids], dtype=np.bool_)
+    names = set(SceneList.of(plan.scenes).ids)
+    if beside.any():
+        names |= set(seen_beside(plan, scenes.take(beside), options).ids)
+    return scenes.take([number for number, name in enumerate(scenes.ids) if name in names])
 
 
 def area_text(aoi: Aoi | None) -> str:

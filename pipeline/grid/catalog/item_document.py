@@ -42,6 +42,10 @@ MOST_LONGITUDE = 540.0
 """Degrees: footprints may count on past the antimeridian."""
 
 
+_FILE_URI = re.compile(r"file://(localhost)?/", re.IGNORECASE)
+"""A file of this machine."""
+
+
 class ItemError(Exception):
     """An item cannot be used; the text says why, for `LeftItem.reason`."""
 
@@ -235,7 +239,7 @@ def resolved(href: str, place: str) -> str:
     """Resolve an href against the URL or path of the document that holds it. A file:// URI of this machine
     becomes the path. A local href that is percent-encoded, as URIs are, is decoded where only that exists."""
     href = href.strip()
-    if re.match(r"file://(localhost)?/", href, re.IGNORECASE):
+    if _FILE_URI.match(href):
         return urllib.request.url2pathname(urllib.parse.urlsplit(href).path)
     if "://" in href or href.startswith("/vsi"):
         return href

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from pipeline.errors import InputError
 from pipeline.files.href_guard import deciding_part, require_allowed
 from pipeline.files.hrefs import encoded_url, join_access, split_access
@@ -34,6 +36,32 @@ class ItemFiles:
     signer: str
     """Of the first one."""
     guard: HrefGuard | None
+
+
+def refused_files(group: ItemGroup, choice: SceneChoice, options: ItemOptions) -> dict[int, InputError]:
+    """Find the items of a group of which nobody may open a file, by number, and why.
+
+    One item of each place is looked at, and all of it where that one is refused.
+    """
+    columns = [[_place_of(href) for href in group.hrefs(key)] for key in choice.keys]
+    masked = choice.mask is not None or options.mask is not None
+    members: dict[tuple[object, ...], list[int]] = {}
+    for number, places in enumerate(zip(*columns, range(len(group)), strict=True)):
+        members.setdefault(places if masked else places[:-1], []).append(number)
+
+    def refused(numbers: list[int]) -> dict[int, InputError]:
+        files = files_of(group.part(np.array(numbers, dtype=np.int64)), choice, options)
+        return {
+            number: own for number, own in zip(numbers, files, strict=True) if isinstance(own, InputError)
+        }
+
+    first = refused([numbers[0] for numbers in members.values()])
+    return refused([number for numbers in members.values() if numbers[0] in first for number in numbers])
+
+
+def _place_of(href: str) -> str:
+    """What decides about an href; all of it where it is not plain."""
+    return deciding_part(href) if _PLAIN.fullmatch(href) else href
 
 
 def files_of(group: ItemGroup, choice: SceneChoice, options: ItemOptions) -> Iterator[ItemFiles | InputError]:

@@ -43,15 +43,17 @@ class TakenItems(Sequence[Item]):
             return facts
         tables: dict[ItemRows, int] = {}
         items: list[Item] = []
-        places: list[tuple[int, int]] = []
+        table: list[int] = []
+        row: list[int] = []
         for one in facts:
             if isinstance(one, RowOffer):
-                places.append((tables.setdefault(one.rows, len(tables)), one.row))
+                table.append(tables.setdefault(one.rows, len(tables)))
+                row.append(one.row)
             else:
-                places.append((-1, len(items)))
+                table.append(-1)
+                row.append(len(items))
                 items.append(whole(one))
-        table, row = np.array(places, dtype=np.int64).reshape(-1, 2).T
-        return cls(tuple(tables), items, table.astype(np.int32), row.copy())
+        return cls(tuple(tables), items, np.array(table, dtype=np.int32), np.array(row, dtype=np.int64))
 
     @classmethod
     def joined(cls, one: TakenItems, other: TakenItems) -> TakenItems:

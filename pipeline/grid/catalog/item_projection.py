@@ -107,28 +107,18 @@ class ClaimedPlaces:
 
 def claimed_places(group: ItemGroup, key: str) -> ClaimedPlaces:
     """Read what each item of a group says of the place of an asset, each part for itself."""
-    shapes = [_claimed_shape(value) for value in _values(group, key, "proj:shape")]
-    transforms = [_claimed_transform(value) for value in _values(group, key, "proj:transform")]
-    affines: Sequence[AffineTuple | None] = transforms
-    if None in transforms:
+    shapes = _claimed_shapes(_values(group, key, "proj:shape"))
+    transforms = _claimed_transforms(_values(group, key, "proj:transform"))
+    affines = transforms
+    without = np.flatnonzero(np.isnan(transforms[:, 0]) & np.isfinite(shapes[:, 0])).tolist()
+    if without:
+        affines = transforms.copy()
         bounds = _values(group, key, "proj:bbox")
-        affines = [
-            transform or (None if shape is None else _from_bounds(bound, shape))
-            for transform, shape, bound in zip(transforms, shapes, bounds, strict=True)
-        ]
+        for number in without:
+            affines[number] = _from_bounds(bounds[number], shapes[number].tolist()) or math.nan
     return ClaimedPlaces(
-        crs=objects(claimed_crs(group, key)),
-        shapes=_columns(shapes, 2),
-        transforms=_columns(transforms, 6),
-        affines=_columns(affines, 6),
+        crs=objects(claimed_crs(group, key)), shapes=shapes, transforms=transforms, affines=affines
     )
-
-
-def _columns(values: Sequence[tuple[float, ...] | None], width: int) -> NDArray[np.float64]:
-    """Make columns (n, width) of tuples; NaN for None."""
-    nothing = (math.nan,) * width
-    flat = chain.from_iterable(nothing if value is None else value for value in values)
-    return np.fromiter(flat, dtype=np.float64, count=width * len(values)).reshape(-1, width)
 
 
 def _values(group: ItemGroup, key: str, name: str) -> Sequence[Any]:
@@ -163,23 +153,51 @@ def claimed_crs(group: ItemGroup, key: str) -> list[str | None]:
     return found
 
 
-def _claimed_shape(value: Any) -> tuple[int, int] | None:
-    """Read (rows, cols) of a file. None: they are not said, or impossible."""
-    if not isinstance(value, list | tuple) or len(value) != 2 or not _NUMBERS.issuperset(map(type, value)):
-        return None
-    rows, cols = value
-    if not (0 < rows <= MAX_SIDE_PX and 0 < cols <= MAX_SIDE_PX):
-        return None
-    return (int(rows), int(cols)) if rows % 1 == 0 and cols % 1 == 0 else None
+def _claimed_shapes(values: Sequence[Any]) -> NDArray[np.float64]:
+    """Read rows and columns of files, (n, 2). NaN: they are not said, or impossible."""
+    found = _number_rows(values, 2)
+    with np.errstate(invalid="ignore"):
+        possible = ((found > 0) & (found <= MAX_SIDE_PX) & (found % 1 == 0)).all(axis=1)
+    found[~possible] = math.nan
+    return found
 
 
-def _claimed_transform(value: Any) -> AffineTuple | None:
-    """Read the affine of a file, six numbers or the nine of its matrix. None: it is not said, or singular."""
-    values = _numbers(value)
-    if values is None or len(values) not in (6, 9) or (len(values) == 9 and values[6:] != [0, 0, 1]):
-        return None
-    a, b, c, d, e, f = values[:6]
-    return (a, b, c, d, e, f) if a * e - b * d else None
+def _claimed_transforms(values: Sequence[Any]) -> NDArray[np.float64]:
+    """Read the affines of files, six numbers or the nine of a matrix, (n, 6). NaN: it is not said, or
+    singular."""
+    found = _number_rows(values, 6, 9)
+    a, b, _, d, e, _ = found[:, :6].T
+    no_affine = np.isfinite(found[:, 6]) & (found[:, 6:] != (0, 0, 1)).any(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found[no_affine | (a * e - b * d == 0)] = math.nan
+    return found[:, :6].copy()
+
+
+def _number_rows(values: Sequence[Any], *widths: int) -> NDArray[np.float64]:
+    """Read lists of finite numbers, (n, largest of `widths`). NaN: there is none, or it has another length;
+    and behind the numbers of shorter ones."""
+    rows = [
+        value
+        if isinstance(value, list | tuple) and len(value) in widths and _NUMBERS.issuperset(map(type, value))
+        else ()
+        for value in values
+    ]
+    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    found = np.full((len(rows), max(widths)), math.nan)
+    for width in widths:
+        own = np.flatnonzero(lengths == width)
+        flat = chain.from_iterable(rows[number] for number in own.tolist())
+        found[own, :width] = np.fromiter(map(_float, flat), dtype=np.float64).reshape(-1, width)
+        found[own[~np.isfinite(found[own, :width]).all(axis=1)]] = math.nan
+    return found
+
+
+def _float(value: float) -> float:
+    """The number as a float; infinite: none is large enough."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def lies_apart(
@@ -275,23 +293,9 @@ def _wkt(text: str) -> str | None:
         return None
 
 
-def _numbers(value: Any) -> list[float] | None:
-    """Finite numbers of a list. None: it is none, or holds something else."""
-    if not isinstance(value, list | tuple) or not _NUMBERS.issuperset(map(type, value)):
-        return None
-    try:
-        numbers = list(map(float, value))
-    except OverflowError:
-        return None
-    return numbers if all(map(math.isfinite, numbers)) else None
-
-
-def _from_bounds(value: Any, shape: tuple[int, int]) -> AffineTuple | None:
+def _from_bounds(value: Any, shape: Sequence[float]) -> AffineTuple | None:
     """The north-up affine of a file that fills `proj:bbox`: west, south, east, north in its CRS."""
-    bounds = _numbers(value)
-    if bounds is None or len(bounds) != 4:
-        return None
-    west, south, east, north = bounds
+    west, south, east, north = _number_rows([value], 4)[0].tolist()
     if not (west < east and south < north):
         return None
     return ((east - west) / shape[1], 0.0, west, 0.0, -(north - south) / shape[0], north)

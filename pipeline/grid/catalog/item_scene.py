@@ -25,7 +25,7 @@ from pipeline.errors import InputError
 from pipeline.grid.catalog.found_items import FoundItems, LeftItem
 from pipeline.grid.catalog.header_check import Claims, ItemScene, Opened, open_headers
 from pipeline.grid.catalog.item import ItemFacts
-from pipeline.grid.catalog.item_files import ItemFiles, files_of
+from pipeline.grid.catalog.item_files import ItemFiles, files_of, refused_files
 from pipeline.grid.catalog.item_groups import ItemGroup, TakenItems, groups_of
 from pipeline.grid.catalog.item_projection import (
     ClaimedPlaces,
@@ -226,9 +226,8 @@ class GroupScenes:
 def _unfit(group: ItemGroup, choice: SceneChoice, options: ItemOptions) -> dict[int, LeftItem]:
     """Say which items of a group are left, because nobody may open their files."""
     return {
-        place: LeftItem.of(group.facts(place), str(files))
-        for place, files in enumerate(files_of(group, choice, options))
-        if isinstance(files, InputError)
+        place: LeftItem.of(group.facts(place), str(error))
+        for place, error in refused_files(group, choice, options).items()
     }
 
 

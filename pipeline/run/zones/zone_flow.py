@@ -118,7 +118,7 @@ def divided(
             remedy="give --gsd in metres on the ground, or --crs for one grid",
         )
     tiles = config.tiles
-    footprints = imagery_footprints(found.scenes, found.aoi, found.found.footprints, config.load)
+    footprints = imagery_footprints(found.scenes, found.aoi, found.found.footprints.decoded(), config.load)
     zones = zones_of(found.scenes, found.aoi, band_px=tiles.px - tiles.halo_px, footprints=footprints)
     if len(zones) == 1 and not is_zoned(config, zones, kept):
         say(

@@ -26,7 +26,7 @@ from pipeline.grid.tiles import relevant_scenes
 from pipeline.load.first_look import NotAloneError
 from pipeline.load.imagery_outline import imagery_outline
 from pipeline.load.prepare_scenes import LoadOptions
-from pipeline.run.zones.zone_plan import EDGE_STEPS, LEAST_DEG2, SNAP_DEG, by_crs, cover_of
+from pipeline.run.zones.zone_plan import EDGE_STEPS, LEAST_DEG2, SNAP_DEG, by_crs, cover_of, covers_of
 from pipeline.schema.imagery import Scene
 
 _SCENE_THREADS = 8
@@ -60,15 +60,15 @@ def contested_scenes(scenes: Sequence[Scene], aoi: Aoi | None) -> list[Scene]:
     """Find the scenes of which a part, within the AOI, lies on ground that scenes of another CRS cover."""
     groups = by_crs(relevant_scenes(scenes, aoi))
     covers = [cover_of(group) for group in groups]
-    found = []
+    found: list[Scene] = []
     for number, group in enumerate(groups):
         others = shapely.union_all(covers[:number] + covers[number + 1 :])
         asked = others if aoi is None else shapely.intersection(others, aoi.geometry)
         shapely.prepare(asked)
-        for scene in group:
-            cover = cover_of([scene])
-            if shapely.intersects(asked, cover) and shapely.intersection(asked, cover).area >= LEAST_DEG2:
-                found.append(scene)
+        own = np.array(covers_of(group), dtype=object)
+        meets = np.flatnonzero(shapely.intersects(asked, own))
+        shared = shapely.area(shapely.intersection(asked, own[meets]))
+        found += group.take(meets[shared >= LEAST_DEG2])
     return found
 
 

@@ -22,14 +22,16 @@ from itertools import pairwise
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.geo.globe import LONLAT_CRS, cut_at_180, polygonal, polygons_to_lonlat, to_lonlat
 from pipeline.grid.aoi import Aoi
-from pipeline.grid.lattice import affine_of, crs_name, same_crs
+from pipeline.grid.lattice import affine_of, crs_name, in_crs, same_crs
 from pipeline.grid.pixel_size import ground_side_m, pixel_side
 from pipeline.grid.scene_bounds import scene_bounds_lonlat
+from pipeline.grid.scene_list import SceneList
 from pipeline.grid.tiles import relevant_scenes
 from pipeline.schema.imagery import Scene
 
@@ -106,32 +108,38 @@ def zones_of(
     return tuple(zones)
 
 
-def by_crs(scenes: Sequence[Scene]) -> list[list[Scene]]:
+def by_crs(scenes: Sequence[Scene]) -> list[SceneList]:
     """Group scenes by CRS, in order."""
-    groups: list[list[Scene]] = []
-    for scene in scenes:
-        for group in groups:
-            if same_crs(group[0].crs_wkt, scene.crs_wkt):
-                group.append(scene)
-                break
-        else:
-            groups.append([scene])
-    return groups
+    listed = SceneList.of(scenes)
+    first: list[str | None] = []
+    for wkt in dict.fromkeys(listed.columns.crs.tolist()):
+        if not any(same_crs(wkt, other) for other in first):
+            first.append(wkt)
+    return [listed.take(in_crs(listed.columns, wkt)) for wkt in first]
 
 
 def cover_of(scenes: Sequence[Scene]) -> BaseGeometry:
     """Unite the outlines of scenes of one CRS, in degrees, cut at 180. Raises InputError without a place."""
-    wkt = scenes[0].crs_wkt
-    outlines = []
     places = {(scene.transform, scene.width, scene.height): scene for scene in scenes}  # dates repeat places
-    for scene in places.values():
+    return polygonal(shapely.union_all(_lonlat_outlines(list(places.values())), grid_size=SNAP_DEG))
+
+
+def covers_of(scenes: Sequence[Scene]) -> list[BaseGeometry]:
+    """The `cover_of` each of some scenes of one CRS, in one step."""
+    outlines = _lonlat_outlines(scenes)
+    return [polygonal(one) for one in shapely.union_all(outlines[:, None], grid_size=SNAP_DEG, axis=1)]
+
+
+def _lonlat_outlines(scenes: Sequence[Scene]) -> NDArray[np.object_]:
+    """Outline scenes of one CRS in degrees, cut at 180, (n,). Raises InputError without a place."""
+    outlines = []
+    for scene in scenes:
         scene_bounds_lonlat(scene)  # refuses what lies nowhere on Earth
         corners = [(0, 0), (scene.width, 0), (scene.width, scene.height), (0, scene.height)]
         ring = shapely.Polygon([affine_of(scene.transform) @ corner for corner in corners])
         outlines.append(shapely.segmentize(ring, ring.length / 4 / EDGE_STEPS))
-    assert wkt is not None
-    lonlat = polygons_to_lonlat(np.array(outlines, dtype=object), wkt)
-    return polygonal(shapely.union_all(shapely.make_valid(lonlat), grid_size=SNAP_DEG))
+    lonlat = polygons_to_lonlat(np.array(outlines, dtype=object), str(scenes[0].crs_wkt))
+    return np.asarray(shapely.make_valid(lonlat), dtype=object)
 
 
 def imagery_of(

@@ -172,6 +172,7 @@ def test_footprints_are_looked_up_one_by_one_and_many_at_once() -> None:
     found = known.of(["high", "unknown", "flat"])
     assert found == [known["high"], None, flat]
     assert known.of([]) == []
+    assert known.decoded() == {"flat": flat, "high": known["high"]}
 
 
 def test_what_is_left_is_listed(files: dict[str, Path], tmp_path: Path) -> None:

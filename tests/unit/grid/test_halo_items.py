@@ -22,7 +22,7 @@ from pipeline.grid.find_scenes import FoundScenes, find_scenes, settle_scenes
 from pipeline.grid.halo_items import ground_beyond, with_halo_items
 from pipeline.grid.mosaic_order import mosaic_order
 from pipeline.grid.source import SourceOptions
-from pipeline.grid.tiles import GridOptions, Plan, plan_tiles
+from pipeline.grid.tiles import GridOptions, Plan, plan_tiles, seen_beside
 
 SIDE = 120
 GRID = GridOptions(tile_px=40, halo_px=8, block_tiles=2)
@@ -105,6 +105,9 @@ def test_halos_have_what_one_search_of_all_ground_gives_them(
     assert again.halo_ids >= {"mid", "near"}
     assert "far" not in again.halo_ids
     assert (again.notes, again.left, again.searches) == (found.notes, found.left, found.searches)
+    beside = again.scenes.take([name in again.halo_ids for name in again.scenes.ids])
+    seen = seen_beside(plan_tiles(AREA, found.scenes, GRID), beside, GRID)
+    assert set(seen.ids) == {"mid", "near"}
     plan = settled_plan(again)
     everywhere = [scene.scene_id for scene in search(place, aoi=None, mosaic=mosaic).scenes]
     assert [scene.scene_id for scene in plan.scenes] == [name for name in everywhere if name != "far"]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.grid import tile_marks
-from pipeline.grid.tile_marks import SLIVER_PX, cores_meeting
+from pipeline.grid.tile_marks import SLIVER_PX, cores_meeting, cores_under
 from pipeline.schema.tiling import RunGrid, TileLattice
 
 
@@ -49,6 +49,8 @@ def test_every_core_is_told_as_if_it_were_alone(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tile_marks, "_FEW_TILES", few)
         assert cores_meeting(drawn, own).tolist() == one_by_one(drawn, own).tolist()
+    boxes = [shape.envelope for shape in drawn]
+    assert cores_under(shapely.bounds(boxes), own).tolist() == one_by_one(boxes, own).tolist()
 
 
 def test_an_edge_on_the_edge_of_a_core_does_not_meet_it() -> None:

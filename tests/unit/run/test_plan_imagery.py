@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyproj
@@ -17,6 +18,7 @@ from pipeline.grid.aoi import Aoi
 from pipeline.grid.lattice import same_crs
 from pipeline.grid.mosaic_order import mosaic_order
 from pipeline.grid.source import SourceOptions
+from pipeline.grid.tiles import plan_tiles
 from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset, merge_tables, preset_tables
 from pipeline.run.plan_imagery import PlannedImagery, plan_found, search_imagery
 
@@ -121,7 +123,10 @@ def test_a_scene_that_only_halos_need_is_told(items: list[dict[str, Any]], tmp_p
     items.append(item_document("low", {"image": low}, on_item=projection_fields(low)))
     corner = area_in_pixels(shapely.box(1, 70, 190, 89).union(shapely.box(170, 31, 190, 89)))
     config = config_of(write_items(tmp_path / "items.json", items))
-    found = plan_found(config, search_imagery(config, corner))
+    plans = mock.Mock(wraps=plan_tiles)
+    with mock.patch("pipeline.run.plan_imagery.plan_tiles", plans):
+        found = plan_found(config, search_imagery(config, corner))
+    assert plans.call_count == 2, "by the items, and by what the headers say"
     rows = {row.scene_id: row for row in found.rows}
     taken = [scene.scene_id for scene in found.plan.scenes]
     assert found.plan.only_in_halos == tuple(name != "low" for name in taken)

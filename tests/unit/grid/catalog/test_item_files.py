@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.grid.catalog.item import Asset, Item
 from pipeline.grid.catalog.item_document import item_of
-from pipeline.grid.catalog.item_files import ItemFiles, files_of
+from pipeline.grid.catalog.item_files import ItemFiles, files_of, refused_files
 from pipeline.grid.catalog.item_groups import ItemList
 from pipeline.grid.catalog.scene_choice import ItemOptions, SceneChooser
 from pipeline.schema.imagery import HrefGuard
@@ -64,6 +64,20 @@ def files_in(items: list[Item]) -> list[ItemFiles | str]:
 def test_what_one_href_taught_changes_nothing_for_the_next(first: str) -> None:
     together = files_in([item_with(href) for href in (first, *HREFS)])
     assert together[1:] == [files_in([item_with(href)])[0] for href in HREFS]
+
+
+@pytest.mark.parametrize("mask", [None, "off"])
+def test_items_are_refused_whose_files_nobody_may_open(mask: str | None) -> None:
+    """A place is judged by one of its hrefs; each other one there is refused in its own words."""
+    hrefs = [*HREFS, "https://evil.example/3.tif", "https://files.example/b/4.tif", "s3://other/5.tif"]
+    items = [item_with(href) for href in hrefs]
+    options = replace(OPTIONS, mask=mask)
+    choice = SceneChooser(options).choose(items[0])
+    alone = list(files_of(ItemList(items), choice, options))
+    wanted = {number: str(one) for number, one in enumerate(alone) if isinstance(one, InputError)}
+    found = refused_files(ItemList(items), choice, options)
+    assert {number: str(one) for number, one in found.items()} == wanted
+    assert len(wanted) > 10
 
 
 def test_which_files_may_be_opened() -> None:
