@@ -59,9 +59,9 @@ def refused_files(group: ItemGroup, choice: SceneChoice, options: ItemOptions) -
     return refused([number for numbers in members.values() if numbers[0] in first for number in numbers])
 
 
-def _place_of(href: str) -> str:
-    """What decides about an href; all of it where it is not plain."""
-    return deciding_part(href) if _PLAIN.fullmatch(href) else href
+def _place_of(href: str) -> str | tuple[str]:
+    """What decides about an href: of a plain one its beginning. One that is not plain is like no other."""
+    return deciding_part(href) if _PLAIN.fullmatch(href) else (href,)
 
 
 def files_of(group: ItemGroup, choice: SceneChoice, options: ItemOptions) -> Iterator[ItemFiles | InputError]:

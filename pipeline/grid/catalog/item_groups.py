@@ -91,7 +91,8 @@ class TakenItems(Sequence[Item]):
 
     def facts(self, number: int) -> ItemFacts:
         """What decides about one item, without reading more of it."""
-        table, row = int(self.table[number]), int(self.row[number])
+        table = int(self.table[number])
+        row = int(self.row[number])
         return self.items[row] if table < 0 else RowOffer(self.tables[table], row)
 
     def all_facts(self) -> Iterator[ItemFacts]:
@@ -101,7 +102,8 @@ class TakenItems(Sequence[Item]):
     def wkb(self, numbers: NDArray[np.int64]) -> NDArray[np.object_]:
         """Footprints of some as they are stored, (n,)."""
         found = np.empty(len(numbers), dtype=object)
-        table, row = self.table[numbers], self.row[numbers]
+        table = self.table[numbers]
+        row = self.row[numbers]
         for which in np.unique(table).tolist():
             own = np.flatnonzero(table == which)
             if which < 0:
