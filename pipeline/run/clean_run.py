@@ -21,7 +21,7 @@ from pipeline.errors import InputError
 from pipeline.files.atomic_file import remove_leftovers
 from pipeline.files.store.s3_store import S3Store
 from pipeline.files.store.store_path import StorePath
-from pipeline.run.old_records import plan_records, remove_records
+from pipeline.run.old_records import plan_records, remove_records, whole_of
 from pipeline.run.sole_driver import sole_driver
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import bar_sleepers, finished_run, forget
@@ -89,12 +89,8 @@ def _in_result_of_all(run_dir: RunDir) -> str:
 
     It may not be the one that counts: an update that was interrupted has published some zones and not all.
     """
-    if run_dir.path.parent.name != run_dir.zones.name:
-        return ""
-    root = RunDir(run_dir.path.parent.parent)
-    if not root.has_run():
-        return ""
-    entries = getattr(read_any_run(root.run_json), "zones", ())
+    whole = whole_of(run_dir)
+    entries = () if whole is None else whole[1].zones
     return next((entry.snapshot for entry in entries if entry.name == run_dir.path.name), "")
 
 

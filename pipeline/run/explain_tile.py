@@ -26,7 +26,8 @@ from pipeline.load.unjudged import percent
 from pipeline.run.config import RunConfig
 from pipeline.run.plan_imagery import plan_found, read_area, search_imagery
 from pipeline.run.scenes_again import PlacedScenes, scenes_again
-from pipeline.run.zones.zone_flow import divided
+from pipeline.run.zones.kept_zones import taken_zones, zone_grid
+from pipeline.run.zones.zone_flow import divided, is_zoned
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import BlockSpec, TileLattice, TileSpec
 from pipeline.write.plan_table import read_inside
@@ -82,10 +83,12 @@ def explain_plan(config: RunConfig, place: tuple[int, int], *, zone: str | None 
     Raises InputError and SourceError.
     """
     found = search_imagery(config, read_area(config))
-    zones = divided(config, found, say=lambda _: None)
-    if len(zones) > 1:
+    kept = taken_zones(config.grid)
+    zones = divided(config, found, kept=kept, say=lambda _: None)
+    if is_zoned(config, zones, kept):
         chosen = zones[_place_of(zone, [each.name for each in zones])]
         found = found.of(chosen.scenes, chosen.area)
+        config = replace(config, grid=zone_grid(config.grid, chosen, kept))
     else:
         _require_none(zone)
         found = found.of(zones[0].scenes, found.aoi) if zones else found

@@ -4,7 +4,8 @@
    the ledger of a snapshot that stays says that it was looked at.
 2. A record of any other block counts for nothing until an area reaches it again. It may go once it is old
    enough: somebody may be merging the larger area into another directory.
-3. What cannot be told is needed: where a plan or a ledger cannot be read, all records stay.
+3. Where a whole zone fell out of the area, none of its records is needed once no result of all zones has it.
+4. What cannot be told is needed: where a plan or a ledger cannot be read, all records stay.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from pipeline.errors import InputError
 from pipeline.files.store.store_path import StorePath
+from pipeline.files.store.stored_files import read_parquet
 from pipeline.schema.tiling import block_id
 from pipeline.write.ledger_plan import read_looked_at
 from pipeline.write.plan_table import planned_blocks, read_inside
 from pipeline.write.records.done_records import record_files
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo
-from pipeline.write.zoned.zoned_json import read_any_run
+from pipeline.write.zoned.zoned_json import ZonedInfo, read_any_run
 
 _MOST_NAMED = 8
 """Blocks that a line names."""
@@ -57,21 +61,46 @@ def plan_records(run_dir: RunDir, *, kept: Collection[str], min_age_s: float) ->
     files = record_files(run_dir) if isinstance(info, RunInfo) else []  # zones have records of their own
     if not isinstance(info, RunInfo) or not files:
         return OldRecords()
+    whole = whole_of(run_dir)
+    fell_out = whole is not None and _fell_out(run_dir.path.name, *whole)
     try:
-        needed = _needed(run_dir, info, kept)
+        needed = set() if fell_out else _needed(run_dir, info, kept)
     except InputError as error:
         return OldRecords(stays=f"which blocks are needed cannot be told: {error}")
     old = [path for path in files if path.stem not in needed]
     if not old:
         return OldRecords()
     # they may have been needed until run.json was written
-    age_s = min(_age_s(path) for path in (run_dir.run_json, *old))
+    until = run_dir.run_json if whole is None else whole[0].run_json
+    age_s = min(_age_s(path) for path in (until, run_dir.run_json, *old))
     young = f"younger than {min_age_s / 3600:g} h: somebody may be reading them"
     return OldRecords(
         names=tuple(path.stem for path in old),
         n_bytes=sum(path.size() for path in old),
         stays=young if age_s < min_age_s else "",
     )
+
+
+def whole_of(run_dir: RunDir) -> tuple[RunDir, ZonedInfo] | None:
+    """The run of all zones above a zone, and its run.json. None: it is no zone of one."""
+    if run_dir.path.parent.name != run_dir.zones.name:
+        return None
+    root = RunDir(run_dir.path.parent.parent)
+    info = read_any_run(root.run_json) if root.has_run() else None
+    return (root, info) if isinstance(info, ZonedInfo) else None
+
+
+def _fell_out(zone: str, root: RunDir, info: ZonedInfo) -> bool:
+    """Whether a zone is no longer one of the run, nor of an update of it, nor in a result that is there."""
+    if zone not in {entry.name for entry in info.left_zones} or zone in info.update.get("zones", {}):
+        return False
+    try:
+        ledgers = [
+            read_parquet(root.in_snapshot(name).coverage, ["zone"]) for name in root.snapshots.children()
+        ]
+    except (OSError, pa.ArrowException):
+        return False
+    return all(zone not in table["zone"].unique().to_pylist() for table in ledgers)
 
 
 def remove_records(run_dir: RunDir, old: OldRecords, guard: Callable[[], None]) -> None:

@@ -145,7 +145,12 @@ def test_only_touched_blocks_are_done_again_and_ids_elsewhere_stay(
     out = tmp_path / "out"
     assert run_zones_job(*world.words("part"), "--out", out) == 0
     before, was, ids = records(out), plan_of(out), objects(out)
+    place = ["--explain-tile", 1, 5, "--zone", EAST.name]
     capsys.readouterr()
+    assert run_zones_job(*world.words("part"), "--out", tmp_path / "new", *place) == 0
+    planned = capsys.readouterr().out
+    assert run_zones_job("--out", out, *place) == 0
+    assert capsys.readouterr().out.startswith(planned.rstrip()), "before the run its tiles are the same"
     assert run_zones_job(*world.words("all"), "--out", out, "--update", "--dry-run") == 0
     said = capsys.readouterr().out
     assert said.count("(--update): 3 blocks would stay as they are, 3 would be done again (3 for larger") == 2
@@ -193,6 +198,7 @@ def test_a_zone_that_falls_out_and_comes_back_keeps_its_ids(
     assert len(objects(out).items() & objects(whole).items()) > 0.5 * len(objects(out))
     assert load_job("clean_run").main([str(out), "--keep", "0", "--min-age-hours", "0"]) == 0
     assert "records of blocks that fell out of the plan" in capsys.readouterr().out
+    assert not list((out / "zones" / FAR.name / "blocks").glob("b*.parquet")), "no result has the zone"
     assert run_zones_job(*world.words("all"), "--out", out, "--update") == 0
     assert_same_run(out, whole)
 

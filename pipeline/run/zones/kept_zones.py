@@ -66,12 +66,16 @@ class KeptZones:
 
 def kept_zones(request: RunRequest) -> KeptZones | None:
     """Find the zones that a request goes on with, or takes over. None: there are none. Raises InputError."""
-    other = request.config.grid.of_run
     if request.update and not request.new_run:
         kept = _zones_in(request.out, goes_on=True)
         if kept is not None:
             return kept
-    return None if other is None else _zones_in(other, goes_on=False)
+    return taken_zones(request.config.grid)
+
+
+def taken_zones(choice: GridChoice) -> KeptZones | None:
+    """Find the zones of another run that a request takes over. None: there are none. Raises InputError."""
+    return None if choice.of_run is None else _zones_in(choice.of_run, goes_on=False)
 
 
 def _zones_in(run: str, *, goes_on: bool) -> KeptZones | None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from damaged_runs import copy_of, results_of
 from growing_worlds import make_interrupted_update, world_in
 from job_files import load_job
+from zone_results import zoned_info
 
 from pipeline.run.clean_run import clean, names_of_kept, plan_cleaning
 from pipeline.run.old_records import OldRecords, plan_records
 from pipeline.run.verify.verify_run import verify
 from pipeline.write.records.done_records import record_files
 from pipeline.write.run_dir import RunDir
+from pipeline.write.zoned.zoned_json import write_zoned_json
 
 SOUTH = ("b00002_00000", "b00002_00001", "b00002_00002")
 
@@ -91,6 +96,34 @@ def test_an_update_that_has_not_ended_needs_those_of_both_plans(halfway: Path) -
     (halfway / "blocks" / "b00002_00001.parquet").write_bytes(b"new")
     assert planned(halfway, keep=0) == OldRecords()
     (halfway / "blocks" / "b00002_00001.parquet").unlink()
+
+
+@pytest.mark.parametrize(
+    ("left", "in_result", "coming", "gone"),
+    [(True, "a", "a", 9), (True, "b", "a", 0), (True, "a", "b", 0), (False, "a", "a", 0)],
+    ids=["nobody has it", "a result has it", "an update has it", "the run has it"],
+)
+def test_a_zone_that_fell_out_needs_none_once_no_result_has_it(
+    halfway: Path, shrunk: Path, tmp_path: Path, left: bool, in_result: str, coming: str, gone: int
+) -> None:
+    zone = tmp_path / "zones" / "b"
+    zone.parent.mkdir()
+    copy_of(shrunk, zone)
+    assert run_job(zone, "all", halfway.parent) == 0
+    entry = replace(zoned_info({}).zones[0], name="b", path="zones/b")
+    named = {"left_zones": (entry,), "zones": ()} if left else {"zones": (entry,)}
+    whole = replace(zoned_info({}), update={"zones": {coming: ""}}, **named)
+    write_zoned_json(tmp_path / "run.json", whole)
+    ledger = RunDir(tmp_path).in_snapshot("one").coverage
+    ledger.write_bytes(b"")
+    pq.write_table(pa.table({"zone": [in_result]}), ledger.local())
+    old = planned(zone, keep=0)
+    assert (len(old.names), old.stays) == (gone, "")
+    assert planned(zone, keep=0, min_age_s=3600.0).names == old.names
+    if gone:
+        ledger.delete()
+        (tmp_path / "snapshots" / "one" / "coverage.parquet").write_bytes(b"damaged")
+        assert planned(zone, keep=0) == OldRecords(), "it cannot be told"
 
 
 @pytest.mark.parametrize("what", ["plan", "ledger"])

@@ -150,9 +150,7 @@ def test_of_zones_it_says_what_is_left_of_each(tmp_path: Path) -> None:
     records = Records(run_dir=RunDir(tmp_path), keys=AlikeKeys("old"))
     begun = OpenUpdate(records=records, whole=True, n_older=2, n_new=1)
     said = zoned_update_text(RunDir(tmp_path), info, {"begun": begun})
-    told = (
-        "2 blocks are still of the older plan, 1 new block is not done yet, zone waits is still of the"
-    )
+    told = "2 blocks are still of the older plan, 1 new block is not done yet, zone waits is still of the"
     assert f"; {told} older plan, zone adds is not begun; start the same command again" in said
 
     lattice = run_info().lattice
