@@ -1,7 +1,8 @@
 """Runs Terraform on a copy of `infra/terraform`, with the AWS provider from a folder on this machine.
 
-Terraform takes its provider from the folder of an environment variable of ours, else from one of the usual
-folders, else from its registry. The copy keeps the tree free of what Terraform writes.
+Terraform takes its provider from the folder of an environment variable of ours, else by the user's own
+settings, else from one of the usual folders, else from its registry. The copy keeps the tree free of what
+Terraform writes.
 """
 
 from __future__ import annotations
@@ -72,12 +73,20 @@ def copied_terraform(work: Path) -> Path:
     return copy
 
 
+def _settings_of_user() -> Path | None:
+    """Terraform's settings where somebody made some; they may say where providers come from."""
+    named = Path(os.environ.get("TF_CLI_CONFIG_FILE") or "~/.terraformrc").expanduser()
+    return named if named.is_file() else None
+
+
 def terraform_in(copy: Path, folder: str) -> Terraform:
     """Give Terraform in a folder of the copy."""
     return Terraform(folder=copy / folder, config=copy.parent / "terraform.rc")
 
 
 def _installation() -> str:
+    if (theirs := _settings_of_user()) and not os.environ.get(PLUGINS):
+        return theirs.read_text()
     for folder in _mirrors():
         if (folder / "registry.terraform.io/hashicorp/aws").is_dir():
             return f'provider_installation {{\n  filesystem_mirror {{\n    path = "{folder}"\n  }}\n}}\n'

@@ -35,6 +35,7 @@ def test_the_environment_is_valid(copy: Path) -> None:
     terraform = terraform_in(copy, "envs/dev")
     terraform.run("init", "-backend=false", "-lockfile=readonly")
     assert terraform.json("validate", "-json")["diagnostics"] == []
+    assert "4 passed, 0 failed." in terraform.run("test")
 
 
 def test_every_module_has_its_tests_and_is_used() -> None:

@@ -89,5 +89,10 @@ resource "aws_eks_node_group" "this" {
   # How many there are is the autoscaler's business.
   lifecycle {
     ignore_changes = [scaling_config[0].desired_size]
+
+    precondition {
+      condition     = var.min_nodes <= var.max_nodes
+      error_message = "More nodes are to be there always (min_nodes) than at most (max_nodes)."
+    }
   }
 }

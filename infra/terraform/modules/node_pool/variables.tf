@@ -65,8 +65,8 @@ variable "max_nodes" {
   type        = number
 
   validation {
-    condition     = var.max_nodes >= 1 && var.max_nodes >= var.min_nodes
-    error_message = "There is room for one node at least, and for as many as are always there."
+    condition     = var.max_nodes >= 1
+    error_message = "There is room for one node at least."
   }
 }
 

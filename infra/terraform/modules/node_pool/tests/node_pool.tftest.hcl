@@ -81,5 +81,5 @@ run "more_nodes_at_least_than_at_most_are_refused" {
   variables {
     min_nodes = 5
   }
-  expect_failures = [var.max_nodes]
+  expect_failures = [aws_eks_node_group.this]
 }
