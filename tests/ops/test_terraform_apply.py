@@ -7,6 +7,7 @@ holds after the apply. What moto's EKS and Budgets lack stands in `eks_calls` an
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -34,7 +35,7 @@ from role_requests import (
     WRITES,
     with_key,
 )
-from terraform_runs import SOURCE, Terraform, copied_terraform, terraform_in
+from terraform_runs import ROOT, SOURCE, Terraform, copied_terraform, terraform_in
 
 pytestmark = [pytest.mark.ops, pytest.mark.timeout(900)]
 
@@ -133,6 +134,8 @@ def test_pools_have_the_labels_and_taints_that_pods_ask_for(applied: Applied) ->
         is_gpu = group["labels"]["terraquery.dev/pool"] == "gpu"
         assert group.get("taints", []) == ([taint] if is_gpu else [])
         assert group["scalingConfig"]["minSize"] == (1 if group["nodegroupName"] == "head" else 0)
+    manifests = (ROOT / "infra/kubernetes/base/cluster.yaml").read_text()
+    assert set(re.findall(r"terraquery\.dev/pool: (\w+)", manifests)) == set(pools.values())
 
 
 def test_pods_get_the_roles_of_their_accounts(applied: Applied) -> None:
@@ -147,6 +150,13 @@ def test_pods_get_the_roles_of_their_accounts(applied: Applied) -> None:
         "kube-system/cluster-autoscaler": f"{NAME}-cluster-autoscaler",
         "kube-system/aws-node": f"{NAME}-vpc-cni",
     }
+    manifests = (ROOT / "infra/kubernetes/namespace").glob("*.yaml")
+    accounts = re.findall(
+        r"^kind: ServiceAccount\nmetadata:\n  name: (\S+)",
+        "\n".join(path.read_text() for path in manifests),
+        flags=re.MULTILINE,
+    )
+    assert {f"terraquery/{account}" for account in accounts} == {k for k in links if k.startswith("terra")}
 
 
 def documents(account: str) -> dict[str, Document]:

@@ -38,7 +38,6 @@ module "storage" {
 module "registry" {
   source = "../../modules/registry"
 
-  name    = var.name
   key_arn = module.encryption.key_arn
 }
 

@@ -9,17 +9,17 @@ output "bucket" {
 }
 
 output "runs" {
-  description = "What --out of a job begins with."
-  value       = "s3://${module.storage.bucket}/runs/"
+  description = "What --out of a job begins with, TERRAQUERY_RUNS of the pods."
+  value       = "s3://${module.storage.bucket}/runs"
 }
 
 output "models" {
-  description = "Where weights are uploaded to."
-  value       = "s3://${module.storage.bucket}/models/"
+  description = "Where weights are uploaded to, TERRAQUERY_MODELS of the pods."
+  value       = "s3://${module.storage.bucket}/models"
 }
 
 output "repository_urls" {
-  description = "Where images are pushed to, by image."
+  description = "Where images are pushed to, by repository."
   value       = module.registry.repository_urls
 }
 

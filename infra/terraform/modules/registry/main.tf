@@ -1,9 +1,9 @@
 # Images beside the cluster, so that a fresh node pulls them in its own region. A tag never changes its image.
 
 resource "aws_ecr_repository" "this" {
-  for_each = toset(var.images)
+  for_each = toset(var.repositories)
 
-  name                 = "${var.name}/${each.key}"
+  name                 = each.key
   image_tag_mutability = "IMMUTABLE"
 
   image_scanning_configuration {

@@ -1,4 +1,4 @@
 output "repository_urls" {
-  description = "Where images are pushed to and pulled from, by image."
-  value       = { for image, repository in aws_ecr_repository.this : image => repository.repository_url }
+  description = "Where images are pushed to and pulled from, by repository."
+  value       = { for name, repository in aws_ecr_repository.this : name => repository.repository_url }
 }

@@ -1,18 +1,13 @@
-variable "name" {
-  description = "Name of the environment; repositories lie below it."
-  type        = string
-}
-
-variable "images" {
-  description = "Names of the images."
+variable "repositories" {
+  description = "Names of repositories. One holds both images, with tags like 0.1.0-cpu and 0.1.0-gpu."
   type        = list(string)
-  default     = ["cpu", "gpu"]
+  default     = ["terraquery"]
 }
 
 variable "keep_images" {
-  description = "Newest images that are kept, of each repository."
+  description = "Newest images that are kept in each repository."
   type        = number
-  default     = 10
+  default     = 20
 }
 
 variable "key_arn" {
