@@ -26,6 +26,7 @@ from pipeline.run.job_options import (
     add_auto_runner_option,
     add_merge_mode_options,
     add_preset_options,
+    add_price_option,
     add_tiling_options,
     job_parser,
 )
@@ -223,6 +224,7 @@ def _add_running(top: argparse.ArgumentParser) -> None:
         metavar="S",
         help="share of the tiles, 0 to 1, that may fail in a run that ends with exit code 0 (default: 0)",
     )
+    add_price_option(running)
     running.add_argument(
         "--new-run", action="store_true", help="delete an earlier run in --out first (never another file)"
     )
@@ -373,6 +375,7 @@ def request_of(args: argparse.Namespace) -> Any:
         new_run=args.new_run,
         update=_update(args),
         max_failed_share=_failed_share(args.max_failed_share),
+        price_per_hour=args.price_per_hour,
     )
 
 

@@ -115,6 +115,8 @@ class Completion(Protocol):
     @property
     def text(self) -> str: ...
     @property
+    def token_ids(self) -> Sequence[int]: ...
+    @property
     def finish_reason(self) -> str | None:
         """One of `stop`, `length` and `abort`; None until it ends."""
         ...
@@ -131,6 +133,11 @@ class EngineOutput(Protocol):
     @property
     def num_cached_tokens(self) -> int | None:
         """Tokens of the prompt that came from the cache."""
+        ...
+
+    @property
+    def prompt_token_ids(self) -> Sequence[int] | None:
+        """Tokens of the prompt, those of the image included."""
         ...
 
     @property

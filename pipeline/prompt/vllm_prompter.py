@@ -137,6 +137,8 @@ class VllmPrompter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.n_calls = 0
         self.n_cached_tokens = 0
+        self.n_prompt_tokens = 0
+        self.n_reply_tokens = 0
 
     @property
     def profile(self) -> Profile:
@@ -169,6 +171,15 @@ class VllmPrompter:
                 raise answer
             done.append(answer)
         return done
+
+    def usage(self) -> dict[str, int]:
+        """Count calls and tokens since it was loaded. Cached tokens are some of those of prompts."""
+        return {
+            "calls": self.n_calls,
+            "prompt_tokens": self.n_prompt_tokens,
+            "cached_tokens": self.n_cached_tokens,
+            "reply_tokens": self.n_reply_tokens,
+        }
 
     def close(self) -> None:
         """End the engine's processes and close its sockets.
@@ -246,7 +257,9 @@ class VllmPrompter:
         if output is None:
             raise RuntimeError("the engine ended the request without a word")
         self.n_cached_tokens += output.num_cached_tokens or 0
+        self.n_prompt_tokens += len(output.prompt_token_ids or ())
         completion = output.outputs[0]
+        self.n_reply_tokens += len(completion.token_ids)
         if completion.finish_reason not in ("stop", "length"):
             raise RuntimeError(f"the engine ended the request with {completion.finish_reason!r}")
         return completion

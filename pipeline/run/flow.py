@@ -16,8 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.files.raster_access import PROCESS_CACHE_MB, SMALL_CACHE_MB, set_process_defaults
+from pipeline.files.run_times import fixed_time
 from pipeline.run.closing import MergedRun, close_run
 from pipeline.run.config import Runner, RunnerChoice
+from pipeline.run.events.event_log import EventLog, read_events, told_to_its_end
+from pipeline.run.events.explain_run import cost_text
+from pipeline.run.events.run_costs import RunCosts, costs_of, write_costs
+from pipeline.run.events.run_events import block_event, pools_event
 from pipeline.run.imagery_text import imagery_text
 from pipeline.run.infer.actors import RUN, PromptActor, ReadActor, SegmentActor
 from pipeline.run.infer.block_rows import block_to_row, image_row_bytes
@@ -27,6 +32,7 @@ from pipeline.run.infer.run_breaker import RunBreaker
 from pipeline.run.infer.steps import RunContext
 from pipeline.run.merge.merge_job import TaskRunner, run_here, whole_tasks
 from pipeline.run.merge.publish import publish, publish_merge
+from pipeline.run.pool_sizes import Node, PoolSizes, cluster_text
 from pipeline.run.prepare import (
     ClaimedRun,
     PlannedRun,
@@ -119,7 +125,10 @@ def run_together(
             text = imagery_text([source.to_dict() for source in claimed[-1].context.scene_sources])
             say(f"\n{name}\n{text}" if name else text)
         contexts = [each.context for each in claimed]
-        with _logged(root, say) as screen:
+        with (
+            _logged(root, say) as screen,
+            told_to_its_end(root, runner=runner, runs=[plan.fingerprint for plan in plans]) as events,
+        ):
             work = []
             for name, plan, context in zip(names, plans, contexts, strict=True):
                 request = plan.request
@@ -127,16 +136,33 @@ def run_together(
                 for note in left.notes:
                     screen.say(f"note: {name}{note}")
                 work.append((replace(context, redone=left.redone), left))
-            infer(work, runner=runner, screen=screen)
+            infer(work, runner=runner, screen=screen, events=events)
             inference_s = time.monotonic() - started
             runs = []
             for name, each, require_still_alone in zip(names, claimed, locks, strict=True):
                 require_still_alone()
+                events.tell("publishing", run=name.removesuffix(": "))
                 runs.append(_published(each, name, runner, screen, started, inference_s))
+                events.tell("published", run=name.removesuffix(": "), snapshot=runs[-1].info.snapshot)
+        costs = _costs(root, plans[0].request.price_per_hour)
     for name, run, context in zip(names, runs, contexts, strict=True):
         text = result_table(run.info, context.run_dir, run.published)
         say(f"\n{name}\n{text}" if name else text)
+    if costs is not None:
+        say(cost_text(costs))
     return runs
+
+
+def _costs(root: RunDir, price_per_hour: float | None) -> RunCosts | None:
+    """Sum up what all starts of a run cost, and write it down. None: times are fixed, or logs do not come."""
+    if fixed_time() is not None:
+        return None
+    try:
+        costs = costs_of(root, read_events(root), price_per_hour=price_per_hour)
+    except OSError:
+        return None
+    write_costs(root, costs)
+    return costs
 
 
 @contextmanager
@@ -218,26 +244,40 @@ def _set_cache(runner: RunnerChoice) -> None:
     set_process_defaults(SMALL_CACHE_MB if runner == "ray" else PROCESS_CACHE_MB)
 
 
-def infer(work: Sequence[tuple[RunContext, Todo]], *, runner: Runner, screen: Screen) -> None:
-    """Do phase one of all runs, and show how far it is. Raises StoppedRunError when tile after tile fails."""
+def infer(
+    work: Sequence[tuple[RunContext, Todo]], *, runner: Runner, screen: Screen, events: EventLog
+) -> None:
+    """Do phase one of all runs, show how far it is, and tell its events.
+
+    Raises StoppedRunError when tile after tile fails.
+    """
     blocks = [(context, left.blocks) for context, left in work if left.blocks]
     n_tiles = sum(len(block.tiles) for _, some in blocks for block in some)
     done_before = sum(left.done_tiles for _, left in work)
     progress = Progress(n_tiles, done_before=done_before, stream=screen.out)
     breaker = RunBreaker(work[0][0].config.limits, sum(len(context.plan.scenes) for context, _ in work))
 
+    events.tell("inference", blocks=sum(len(some) for _, some in blocks), tiles=n_tiles, done=done_before)
+
     def count(block: BlockSummary) -> None:
+        events.tell("block", **block_event(block))
         progress.add(block)
         if progress.done < progress.total:  # there is something to stop
             breaker.add(block)
 
-    run_blocks(blocks, count, runner=runner, screen=screen)
+    run_blocks(blocks, count, runner=runner, screen=screen, events=events)
+    events.tell("inferred")
     for context, _ in work:
         context.journal.reset()  # a process that died with its record committed has left a note
 
 
 def run_blocks(
-    work: Sequence[Work], on_done: Callable[[BlockSummary], None], *, runner: Runner, screen: Screen
+    work: Sequence[Work],
+    on_done: Callable[[BlockSummary], None],
+    *,
+    runner: Runner,
+    screen: Screen,
+    events: EventLog,
 ) -> None:
     """Work through the blocks of all runs; calls `on_done` in this process for each that is committed.
 
@@ -245,8 +285,8 @@ def run_blocks(
     """
     if not work:
         return
-    flow = _run_on_ray if runner == "ray" else _run_here
-    for summary in flow(work, screen):
+    flow = _run_on_ray(work, screen, events) if runner == "ray" else _run_here(work, screen)
+    for summary in flow:
         on_done(summary)
 
 
@@ -255,7 +295,7 @@ def _run_here(work: Sequence[Work], screen: Screen) -> Iterator[BlockSummary]:
     yield from run_local(work, screen)
 
 
-def _run_on_ray(work: Sequence[Work], screen: Screen) -> Iterator[BlockSummary]:
+def _run_on_ray(work: Sequence[Work], screen: Screen, events: EventLog) -> Iterator[BlockSummary]:
     """Each step in actors of its own, many blocks on their way at once."""
     for context, _ in work:
         context.journal.reset()
@@ -270,10 +310,16 @@ def _run_on_ray(work: Sequence[Work], screen: Screen) -> Iterator[BlockSummary]:
     rows = [block_to_row(block) | {RUN: run} for run, (_, blocks) in enumerate(work) for block in blocks]
     weight = max(image_row_bytes(context.lattice) for context in contexts)
     models = f"prompter {_model(first, 'prompter')} and segmenter {_model(first, 'segmenter')}"
+
+    def sized(nodes: Sequence[Node], sizes: PoolSizes) -> None:
+        events.tell("pools", **pools_event(pools, nodes, sizes))
+        if any(pool.actors == "auto" for pool in pools.pools().values()):
+            screen.say(cluster_text(nodes, sizes))
+
     with screen.waiting(
         f"Ray starts, and its actors are loading {models}", "the first block came through after"
     ) as came:
-        for row in run_actors(rows, stages, contexts, pools, row_bytes=weight, say=screen.say):
+        for row in run_actors(rows, stages, contexts, pools, row_bytes=weight, on_sized=sized):
             came()
             yield BlockSummary(**row)
 

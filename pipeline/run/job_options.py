@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,6 +46,23 @@ def add_auto_runner_option(group: _ActionsContainer, what: str) -> None:
         help="ray: many processes or machines (joins RAY_ADDRESS if it is set); local: this process; auto "
         f"(default): ray when RAY_ADDRESS is set or {what} has more than 64 tiles, else local",
     )
+
+
+def add_price_option(group: _ActionsContainer) -> None:
+    """Add --price-per-hour, None when not given."""
+    group.add_argument(
+        "--price-per-hour",
+        type=_price,
+        metavar="P",
+        help="price of an hour of all machines of the run together, in any currency: tells what the run cost",
+    )
+
+
+def _price(text: str) -> float:
+    price = float(text)
+    if not 0 <= price < math.inf:
+        raise argparse.ArgumentTypeError(f"a price must be 0 or more, got {text}")
+    return price
 
 
 def add_tiling_options(group: _ActionsContainer) -> None:

@@ -199,6 +199,13 @@ def count_of(nodes: Sequence[Node]) -> str:
     return f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}"
 
 
+def cluster_text(nodes: Sequence[Node], sizes: PoolSizes) -> str:
+    """Say what a cluster has, and how it is used."""
+    cpus = sum(node.cpus for node in nodes)
+    gpus = sum(node.gpus for node in nodes)
+    return f"on {count_of(nodes)} with {cpus:g} CPUs and {gpus:g} GPUs: {sizes}"
+
+
 _REMEDY = "lower actors, cpus or gpus under [resources] in --config, or add nodes"
 
 

@@ -75,6 +75,8 @@ class RunRequest:
     """Go on with the run that is there, although its area or its scenes have changed."""
     max_failed_share: float = 0.0
     """Share of the planned tiles that may fail in a run that counts as done."""
+    price_per_hour: float | None = None
+    """Of all machines of the run together; None: not known."""
 
 
 @dataclass(frozen=True, kw_only=True)

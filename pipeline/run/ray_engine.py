@@ -32,7 +32,7 @@ from pipeline.run.choose_runner import cluster_named
 from pipeline.run.config import Pool, ResourceOptions, Role
 from pipeline.run.infer.block_rows import store_limit_bytes
 from pipeline.run.merge.merge_job import MergeJob, Task
-from pipeline.run.pool_sizes import Node, count_of, size_pools
+from pipeline.run.pool_sizes import Node, PoolSizes, size_pools
 from pipeline.run.ray_access import joining_refused, own_token, require_closed
 from pipeline.run.shortage import causes
 from pipeline.run.stop_signals import heed_again, unbroken
@@ -93,13 +93,13 @@ def run_actors(
     resources: ResourceOptions,
     *,
     row_bytes: int | None = None,
-    say: Callable[[str], None] | None = None,
+    on_sized: Callable[[Sequence[Node], PoolSizes], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Send rows (scalars and bytes) through stages of actors. Yields the rows of the last stage as they are
     done, in any order.
 
     `row_bytes`: size of the heaviest row between stages, which bounds the object store that the flow may
-    fill. None: Ray decides. `say`: told the sizes of pools that fill the cluster. Raises InputError when the
+    fill. None: Ray decides. `on_sized`: told the nodes and the sizes of the pools. Raises InputError when the
     pools need more than the cluster has, and whatever a worker raised.
     """
     import ray.data
@@ -107,10 +107,8 @@ def run_actors(
     _join_cluster()
     nodes = _nodes()
     sizes = size_pools(resources, nodes, n_blocks=len(rows))
-    if say is not None and any(pool.actors == "auto" for pool in resources.pools().values()):
-        cpus = sum(node.cpus for node in nodes)
-        gpus = sum(node.gpus for node in nodes)
-        say(f"on {count_of(nodes)} with {cpus:g} CPUs and {gpus:g} GPUs: {sizes}")
+    if on_sized is not None:
+        on_sized(nodes, sizes)
     _configure_data(
         None
         if row_bytes is None

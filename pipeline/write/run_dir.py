@@ -107,6 +107,21 @@ class RunDir:
         """
         return self._apart("run.log") if fixed_time() is not None else self._beside("run.log")
 
+    @property
+    def costs(self) -> StorePath:
+        """What the run cost; missing where times are fixed."""
+        return self.path / "cost.json"
+
+    @property
+    def events(self) -> StorePath:
+        """Folder of the logs of all starts, one line per event (pipeline.run.events)."""
+        return self.path / "logs"
+
+    @property
+    def event_logs(self) -> Path:
+        """Where they lie on this machine while a start is at work; as `log`."""
+        return self._apart("logs") if fixed_time() is not None else self._beside("logs")
+
     def keep_log(self) -> None:
         """Copy the log into the bucket, if the run lies in one, there is a log, and times are not fixed. A
         bucket that does not take it costs the copy alone."""
@@ -252,9 +267,10 @@ class RunDir:
         """
         blocks = self.path / "blocks"  # never those of another directory that `records` names
         links = (self.path / name for name in (CURRENT, *RESULT_NAMES))
-        own = (self.item, self.snapshots, self.merge, blocks, self.plan, self.scenes)
+        own = (self.item, self.snapshots, self.merge, blocks, self.plan, self.scenes, self.events, self.costs)
         guard = guard_of(self.path)
         shutil.rmtree(self.attempts, ignore_errors=True)
+        shutil.rmtree(self.event_logs, ignore_errors=True)
         self.log.unlink(missing_ok=True)
         for path in (*links, *own, self.zones):
             path.delete_tree(guard)

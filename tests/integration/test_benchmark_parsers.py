@@ -67,8 +67,8 @@ class TableEngine:
         name = list(REPLIES)[image.getpixel((0, 0))[0] // 40]
         attempt = self.asked.get(name, 0)
         self.asked[name] = attempt + 1
-        completion = SimpleNamespace(text=REPLIES[name][attempt], finish_reason="stop")
-        yield SimpleNamespace(outputs=[completion], num_cached_tokens=0)
+        completion = SimpleNamespace(token_ids=[7, 8], text=REPLIES[name][attempt], finish_reason="stop")
+        yield SimpleNamespace(outputs=[completion], num_cached_tokens=0, prompt_token_ids=[1, 2, 3])
 
     def shutdown(self) -> None:
         pass

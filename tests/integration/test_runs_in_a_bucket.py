@@ -22,9 +22,11 @@ from pipeline.files.store.s3_store import S3Store
 from pipeline.files.store.store import ObjectEntry
 from pipeline.files.store.store_path import StorePath, store_path
 from pipeline.run import flow
+from pipeline.run.events.event_log import read_events
 from pipeline.run.merge import merge_job, order_tasks
 from pipeline.run.verify.verify_run import verify
 from pipeline.write.records import block_records
+from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import finished_run
 from pipeline.write.run_lock import LOCK_NAME
 from tests.s3_server import BUCKET, serving_s3
@@ -61,6 +63,12 @@ def objects_of(place: StorePath) -> dict[str, bytes]:
     }
 
 
+def without_times(objects: dict[str, bytes]) -> dict[str, bytes]:
+    """Objects but for those that tell times."""
+    times = ("run.json", "item.json", "cost.json")
+    return {key: data for key, data in objects.items() if key not in times and not key.startswith("logs/")}
+
+
 def test_it_is_the_run_that_would_lie_in_a_folder(
     run_job: RunJob, words: list[object], bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,10 +96,9 @@ def test_it_is_resumed_and_says_what_it_holds(run_job: RunJob, words: list[objec
     assert not verify(str(place)).sound
     assert run_job(*words, "--out", place) == 0
     after = objects_of(place)
-    times = ("run.json", "item.json")
-    assert {k: v for k, v in after.items() if k not in times} == {
-        k: v for k, v in before.items() if k not in times
-    }
+    assert without_times(after) == without_times(before)
+    starts = [event.values for event in read_events(RunDir(place)) if event.event == "started"]
+    assert len(starts) == 2
     assert verify(str(place)).sound
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 
 from pipeline.run.infer.progress import BlockSummary
 from pipeline.schema.tile_answers import BlockRecord, Reason, TileRecord, TileStatus
@@ -12,6 +13,9 @@ from pipeline.write.coverage import overall_row
 
 _MOST_CHARS = 300
 """Longest error that is repeated."""
+
+MOST_TOLD = 64
+"""Failed tiles and queries of a block that are listed one by one; the record of the block has all."""
 
 
 def summarise(record: BlockRecord) -> BlockSummary:
@@ -31,6 +35,18 @@ def summarise(record: BlockRecord) -> BlockSummary:
         n_calls=sum(row.n_calls for row in record.tiles),
         elapsed_s=record.elapsed_s,
         failures=failures_text(record.tiles),
+        failed_tiles=failed_text(record.tiles),
+    )
+
+
+def failed_text(records: Iterable[TileRecord]) -> str:
+    """List failed tiles as JSON: [tile_id, query index, reason, error]."""
+    failed = (record for record in records if record.status is TileStatus.FAILED)
+    return json.dumps(
+        [
+            [record.tile.tile_id, record.query_index, record.reason.value, record.error[:_MOST_CHARS]]
+            for record in islice(failed, MOST_TOLD)
+        ]
     )
 
 

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from dataclasses import replace
 
 from pipeline.errors import TerraqueryError
 from pipeline.prompt.looks.verifier import LooksAt
+from pipeline.run.events.stage_times import Stopwatch
 from pipeline.run.infer.apart import Job, Worker, run_apart
 from pipeline.run.infer.deadlines import Hand, LoopThread, OverdueError
 from pipeline.run.infer.progress import BlockSummary
@@ -42,6 +44,7 @@ class Steps:
         self._models = SharedModels()
         self._loop = LoopThread("prompter", contexts[0].config.limits.tile_s)
         self._run: int | None = None
+        self._watch = Stopwatch("all")
 
     def do(self, job: Job) -> BlockSummary:
         """Read, ask, segment and commit a block. Raises a retryable TerraqueryError when only a fresh process
@@ -50,12 +53,18 @@ class Steps:
         if job.run != self._run:
             self._begin(self._contexts[job.run])
             self._run = job.run
-        image = self._reader.read(job.block)
+        watch = self._watch
+        with watch.at("read"):
+            image = self._reader.read(job.block)
         try:
-            answers = self._loop.run(self._prompter.prompt(image))
+            with watch.at("prompt") as counts:
+                answers = self._loop.run(self._prompter.prompt(image))
+                counts.update(self._prompter.used())
         except OverdueError as late:
             raise self._prompter.held_up(late) from late
-        return self._segmenter.commit(image, answers)
+        with watch.at("segment"):
+            summary = self._segmenter.commit(image, answers)
+        return replace(summary, times=watch.take())
 
     def close(self) -> None:
         """End the prompter's engine, unless it does not come back; before that its loop, in which the engine
@@ -70,9 +79,9 @@ class Steps:
     def _begin(self, context: RunContext) -> None:
         """Make the steps of a run."""
         self._reader = ReadStep(context)
-        with self._loading(context, "prompter"):
+        with self._loading(context, "prompter"), self._watch.at("load"):
             self._prompter = PromptStep(context, models=self._models)
-        with self._loading(context, "segmenter"):
+        with self._loading(context, "segmenter"), self._watch.at("load"):
             verifier = self._prompter.verifier()
             looks = None if verifier is None else LooksAt(verifier=verifier, run=self._loop.run)
             self._segmenter = SegmentStep(context, looks=looks, models=self._models)

@@ -30,6 +30,10 @@ class BlockSummary:
     elapsed_s: float
     failures: str = "[]"
     """Why tiles failed: a JSON list that `run_breaker` reads."""
+    failed_tiles: str = "[]"
+    """Which: a JSON list of [tile_id, query, reason, error], of at most MOST_TOLD."""
+    times: str = "[]"
+    """How long its workers were at what (`stage_times`)."""
 
     @property
     def tiles(self) -> int:

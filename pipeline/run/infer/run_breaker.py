@@ -21,13 +21,14 @@ from pipeline.schema.tile_answers import Reason
 SEVERAL_SCENES = 3
 """Scenes that must be unreadable before it is the run that stops, if it has so many."""
 
-_REMEDIES = {
+REMEDIES = {
     Reason.UNREADABLE: "see that the imagery can be read from here",
     Reason.MALFORMED: "see that checkpoint and profile belong together (reply in coverage.parquet)",
     Reason.MODEL_ERROR: "see what the model's error says",
     Reason.CRASHED: "look for memory or a device that fails (run.log, and the logs of Ray)",
     Reason.TIMEOUT: "see what holds up the models or the imagery, or raise tile_s under [limits]",
 }
+"""What to do about tiles that failed, by reason."""
 
 
 @dataclass(kw_only=True)
@@ -79,7 +80,7 @@ class RunBreaker:
         which = f"{row.tiles} tiles in a row" if self._judged else f"the first {row.tiles} tiles"
         raise StoppedRunError(
             f"{which} failed for one reason, {reason.value}: {row.error}. The run was stopped; what is "
-            f"committed is kept, and nothing was published. To fix: {_REMEDIES[reason]}, then start the same "
+            f"committed is kept, and nothing was published. To fix: {REMEDIES[reason]}, then start the same "
             "command again with --retry-failed; first_failures and failures_in_row under [limits] say when a "
             "run stops"
         )

@@ -26,6 +26,7 @@ from pipeline.prompt.looks.gatekeeper import Gatekeeper, Probabilities
 from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt, Verifier
 from pipeline.prompt.prompter import Prompter
 from pipeline.run.config import RunConfig
+from pipeline.run.events.stage_times import Meter
 from pipeline.run.infer.attempts import Attempt, AttemptJournal, SetAside
 from pipeline.run.infer.block_summary import summarise
 from pipeline.run.infer.deadlines import Hand, OverdueError
@@ -108,6 +109,7 @@ class PromptStep:
         self._gatekeeper = Gatekeeper(gate, config.gate, self._queries) if gate is not None else None
         self._journal = context.journal
         self._room = models.room
+        self._meter = Meter(self._prompter)
 
     async def prompt(self, image: BlockImage) -> tuple[TilePrompts, ...]:
         """Ask all queries about all tiles of a block. Raises ModelError only when the engine is gone."""
@@ -117,6 +119,10 @@ class PromptStep:
             room=self._room,
             ask=lambda attempt: self._ask_block(image, attempt),
         )
+
+    def used(self) -> dict[str, int]:
+        """Count what the prompter used since this was last asked."""
+        return self._meter.since()
 
     def held_up(self, late: OverdueError) -> ModelError:
         """Note the tile that holds up the event loop, and say that only a fresh process can go on."""

@@ -56,17 +56,20 @@ class DecidingEngine:
         await asyncio.sleep(0.01)
         self.n_running -= 1
         if sampling.kind == "lead":
-            completion = SimpleNamespace(text=self.subject(text), finish_reason="stop", logprobs=None)
+            completion = SimpleNamespace(
+                token_ids=[7, 8], text=self.subject(text), finish_reason="stop", logprobs=None
+            )
         else:
             assert sampling.token_ids == [YES, NO]
             odds = self.odds(text)
             found = {YES: -1.0 + odds, NO: -1.0, OTHER: 0.0}  # something else is likelier than both
             completion = SimpleNamespace(
+                token_ids=[7, 8],
                 text="x",
                 finish_reason="length",
                 logprobs=[{token: SimpleNamespace(logprob=value) for token, value in found.items()}],
             )
-        yield SimpleNamespace(outputs=[completion], num_cached_tokens=0)
+        yield SimpleNamespace(outputs=[completion], num_cached_tokens=0, prompt_token_ids=[1, 2, 3])
 
     def shutdown(self) -> None:
         self.closed += 1

@@ -62,8 +62,8 @@ class ScriptedEngine:
             await asyncio.sleep(self.delay_s)
             text, reason = self.script(query, attempt)
             for piece, finished in ((text[:3], None), (text, reason)):
-                completion = SimpleNamespace(text=piece, finish_reason=finished)
-                yield SimpleNamespace(outputs=[completion], num_cached_tokens=2)
+                completion = SimpleNamespace(token_ids=[7, 8], text=piece, finish_reason=finished)
+                yield SimpleNamespace(outputs=[completion], num_cached_tokens=2, prompt_token_ids=[1, 2, 3])
                 await asyncio.sleep(self.delay_s)
         finally:
             self.n_running -= 1

@@ -25,10 +25,12 @@ from pipeline.run.config import (
     merge_tables,
     preset_tables,
 )
+from pipeline.run.events.event_log import EventLog, read_events
 from pipeline.run.prepare import RunRequest, plan_request, start_info
 from pipeline.run.screen import Screen
 from pipeline.run.summary import plan_text
 from pipeline.run.todo import Changes, Todo
+from pipeline.write.run_dir import RunDir
 
 
 def request(folder: Path, runner: RunnerChoice) -> RunRequest:
@@ -66,11 +68,13 @@ def test_an_interrupted_run_gives_its_directory_back(tmp_path: Path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         flow.run_region(request(tmp_path, "ray"), say=lambda _: None)
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name != SWAP_LOCK) == [
+        "logs",
         "plan.parquet",
         "run.json",
         "run.log",
         "scenes.parquet",
     ]
+    assert [event.event for event in read_events(RunDir(tmp_path / "out"))] == ["started", "failed"]
 
 
 def test_auto_is_settled_by_the_plan_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,5 +100,10 @@ def test_a_note_of_a_block_that_is_done_by_now_goes(tmp_path: Path) -> None:
     context.journal.begin("b00000_00000", "segment")
     screen = Screen(say=lambda _: None, out=io.StringIO())
     nothing = Changes(n_stay=1, again={}, n_new=0, n_out=0)
-    flow.infer([(context, Todo(blocks=(), done_tiles=4, changes=nothing))], runner="local", screen=screen)
+    flow.infer(
+        [(context, Todo(blocks=(), done_tiles=4, changes=nothing))],
+        runner="local",
+        screen=screen,
+        events=EventLog(RunDir(tmp_path / "out")),
+    )
     assert context.journal.noted() == {}

@@ -18,7 +18,8 @@ from pipeline.errors import ModelError
 from pipeline.files.raster_access import PROCESS_CACHE_MB, SMALL_CACHE_MB
 from pipeline.grid.source import SourceOptions
 from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset, merge_tables, preset_tables
-from pipeline.run.infer.actors import RUN, PromptActor, ReadActor, SegmentActor
+from pipeline.run.events.stage_times import read_times
+from pipeline.run.infer.actors import RUN, TIMES, PromptActor, ReadActor, SegmentActor
 from pipeline.run.infer.block_rows import block_to_row, image_to_table, table_to_image
 from pipeline.run.infer.steps import RunContext
 from pipeline.run.prepare import RunRequest, claim, plan_request
@@ -78,7 +79,8 @@ def the_block(context: RunContext) -> BlockSpec:
 
 def first_run(image: BlockImage) -> pa.Table:
     """A row as a reader of one run makes it."""
-    return image_to_table(image).append_column(RUN, pa.array([0]))
+    table = image_to_table(image).append_column(RUN, pa.array([0]))
+    return table.append_column(TIMES, pa.array(["[]"]))
 
 
 async def only(actor: PromptActor, batch: pa.Table) -> pa.Table:
@@ -97,7 +99,9 @@ def test_a_block_goes_through_the_three_actors(context: RunContext, world: Label
 
     answered = asyncio.run(only(PromptActor([context]), pixels))
     assert answered.column_names == [*pixels.column_names, "answers"]
-    assert answered.drop_columns(["answers"]).equals(pixels), "the pixels go on untouched"
+    untouched = answered.drop_columns(["answers", TIMES])
+    assert untouched.equals(pixels.drop_columns([TIMES])), "the pixels go on untouched"
+    assert [one.stage for one in read_times(answered[TIMES][0].as_py())] == ["read", "load", "prompt"]
     answers = json.loads(answered["answers"][0].as_py())
     told = {item["tile_id"]: (item["status"], len(item["prompts"])) for item in answers}
     assert told == {
@@ -110,6 +114,8 @@ def test_a_block_goes_through_the_three_actors(context: RunContext, world: Label
     committed = SegmentActor([context])(answered)
     (summary,) = committed.to_pylist()
     assert summary.pop("elapsed_s") >= 0
+    stages = [one.stage for one in read_times(summary.pop("times"))]
+    assert stages == ["read", "load", "prompt", "load", "segment"]
     assert summary == {
         "block_id": "b00000_00000",
         "found": 3,
@@ -119,6 +125,7 @@ def test_a_block_goes_through_the_three_actors(context: RunContext, world: Label
         "n_embeddings": 3,
         "n_calls": 0,
         "failures": "[]",
+        "failed_tiles": "[]",
     }, "an oracle calls no model"
     record = read_block_record(
         RunDir(context.run_dir).block("b00000_00000"), key_of(context.keys, "b00000_00000").fingerprint

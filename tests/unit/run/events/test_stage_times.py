@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from pipeline.run.events.stage_times import Meter, Stopwatch, read_times, worker_name
+
+
+def test_readings_travel_with_those_of_earlier_steps_and_are_taken_once() -> None:
+    reader = Stopwatch("reader")
+    before = time.time()
+    with reader.at("read"):
+        time.sleep(0.02)
+    prompter = Stopwatch("prompter")
+    with prompter.at("load"):
+        pass
+    with prompter.at("prompt") as counts:
+        counts["calls"] = 3
+    text = prompter.take(reader.take())
+    read, load, prompt = read_times(text)
+    assert [one.stage for one in (read, load, prompt)] == ["read", "load", "prompt"]
+    assert (read.role, read.worker, prompt.counts) == ("reader", worker_name(), {"calls": 3})
+    assert read.seconds >= 0.02
+    assert before - 0.01 <= read.began <= time.time()
+    assert prompter.take() == "[]"
+
+
+def test_an_error_leaves_no_reading() -> None:
+    watch = Stopwatch("reader")
+    with pytest.raises(KeyError), watch.at("read"):
+        raise KeyError
+    assert watch.take() == "[]"
+
+
+def test_a_meter_tells_what_was_used_since_it_was_asked() -> None:
+    class Model:
+        calls = 5
+
+        def usage(self) -> dict[str, int]:
+            return {"calls": self.calls}
+
+    model = Model()
+    meter = Meter(model)
+    assert meter.since() == {"calls": 5}
+    model.calls = 7
+    assert meter.since() == {"calls": 2}
+    assert meter.since() == {"calls": 0}
+    assert Meter(object()).since() == {}
