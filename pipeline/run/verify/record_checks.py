@@ -55,18 +55,22 @@ def records_of(run_dir: RunDir, info: RunInfo, inside: NDArray[np.bool_], found:
     return Records(run_dir=run_dir, keys=keys)
 
 
-def check_records(records: Records, info: RunInfo, inside: NDArray[np.bool_], found: Findings) -> bool:
+def check_records(records: Records, info: RunInfo, inside: NDArray[np.bool_], found: Findings) -> int:
     """Check that every planned block has one whole record of its inputs, and that there are no others, but
     those that this run has made for a larger area.
 
-    Returns whether all planned blocks have one: what depends on them can be checked then.
+    Returns how many planned blocks have none: what depends on them can be checked where there are none of
+    these. While a run has not ended, a block without a record, or with one of an earlier plan, is no damage.
     """
     planned = [block_id(*block) for block in planned_blocks(info.lattice, inside)]
     done = done_blocks(records.run_dir, records.keys, planned)
-    for name in sorted(set(planned) - set(done.done)):
-        found.add("records", name, done.unusable.get(name, NO_RECORD))
+    left = sorted(set(planned) - set(done.done))
+    for name in left:
+        is_whole = records.keys.is_own(name, done.other_inputs.get(name, ""))
+        if info.status != "running" or (name in done.unusable and not is_whole):
+            found.add("records", name, done.unusable.get(name, NO_RECORD))
     check_unplanned(records, set(planned), found)
-    return len(planned) == len(done.done)
+    return len(left)
 
 
 def check_unplanned(records: Records, planned: Set[str], found: Findings) -> None:

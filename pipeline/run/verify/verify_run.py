@@ -203,15 +203,18 @@ class _Checks:
             self._skip("run.json does not say of what its records are", "records", "ledger", "rasters")
             return None
         self._progress("records", 0.0)
+        n_left = 0
         if self._info.update:
             update = check_open_update(records, self._info, inside, plan, self._found)
             self.update = update
             records = update.records
             complete = update.whole
         else:
-            complete = check_records(records, self._info, inside, self._found)
+            n_left = check_records(records, self._info, inside, self._found)
+            complete = not n_left
         if self._info.status == "running":
-            self._skip("the run has not ended", "ledger", "objects", "rasters")
+            why = f"the run has not ended, and {n_left} of its blocks are not done yet"
+            self._skip(why, "ledger", "objects", "rasters")
         elif complete:
             self._progress("ledger", 0.0)
             check_ledger(records, self._info, inside, scratch, self._found)

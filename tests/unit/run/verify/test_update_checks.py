@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import zarr
 from damaged_runs import copy_of, edit_json, edit_table, findings_of, results_of
-from growing_worlds import make_interrupted_update, world_in
+from growing_worlds import interrupt_at, make_growing_world, make_interrupted_update, world_in
 from job_files import load_job
 from zone_results import zoned_info
 
@@ -21,6 +21,7 @@ from pipeline.run.verify.update_checks import OpenUpdate, zoned_update_text
 from pipeline.run.verify.verify_run import verify
 from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.write.plan_table import write_plan
+from pipeline.write.records import block_records
 from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, write_run_json
@@ -114,6 +115,21 @@ def test_damage_is_found_all_the_same(
 
 def _without_scenes(document: dict[str, Any]) -> None:
     del document["update"]["scenes"]
+
+
+def test_an_update_of_a_run_that_has_published_nothing_has_no_damage_either(tmp_path: Path) -> None:
+    """It is interrupted, updated, and interrupted again: records are of both plans."""
+    world = make_growing_world(tmp_path)
+    out = tmp_path / "out"
+    room = ["--grid-area", tmp_path / "all.gpkg"]
+    for aoi, more, after in (("north", room, 4), ("all", ["--update"], 0)):
+        words = [*world.words, *world.scene("june"), *world.aoi(aoi), *more, "--out", out]
+        with pytest.MonkeyPatch.context() as patch:
+            interrupt_at(patch, block_records, "after_block_record", after=after)
+            assert load_job("segment_region").main([str(word) for word in words]) == 130
+    verdict = verify(out)
+    assert [(each.check, each.place) for each in verdict.findings] == [("run.json", "status")]
+    assert "5 of its blocks are not done yet" in verdict.not_made["ledger"]
 
 
 def test_the_same_command_ends_it(interrupted: Path, tmp_path: Path) -> None:

@@ -45,6 +45,13 @@ def test_a_run_that_has_not_ended(run: Path) -> None:
     verdict = verify(run)
     assert sorted(verdict.not_made) == ["ledger", "objects", "rasters"]
     assert [finding.place for finding in verdict.findings if finding.check == "run.json"] == ["status"]
+    (run / "blocks" / "b00000_00000.parquet").unlink()
+    record = run / "blocks" / "b00000_00001.parquet"
+    record.write_bytes(record.read_bytes()[:-9])
+    verdict = verify(run)
+    assert verdict.not_made["rasters"] == "the run has not ended, and 2 of its blocks are not done yet"
+    damaged = [finding.place for finding in verdict.findings if finding.check == "records"]
+    assert damaged == ["b00000_00001"], "what is only not done yet is no damage"
 
 
 def test_no_run_directory(tmp_path: Path) -> None:
