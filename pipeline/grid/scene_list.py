@@ -182,7 +182,10 @@ class SceneList(Sequence[Scene]):
 
     def take(self, numbers: Sequence[int] | NDArray[np.int64] | NDArray[np.bool_]) -> SceneList:
         """Keep some, in this order; or those of a mask (n,)."""
-        chosen = np.arange(len(self))[np.asarray(numbers, dtype=None if len(numbers) else np.int64)]
+        every = np.arange(len(self))
+        chosen = every[np.asarray(numbers, dtype=None if len(numbers) else np.int64)]
+        if np.array_equal(chosen, every):
+            return self
         return SceneList(self.columns.take(chosen), self.makers, self.maker[chosen], self.place[chosen])
 
     def replaced(self, scenes: Mapping[int, Scene]) -> SceneList:

@@ -190,7 +190,8 @@ class GroupScenes:
 
     @paused_collector()
     def described(self, places: NDArray[np.int64]) -> list[ItemScene]:
-        """Make some scenes, with what their items say of the files."""
+        """Make some scenes, with what their items say of the files. Raises InputError where one may no longer
+        be opened."""
         group = self._group.part(places)
         choice = self._choice
         options = self._options
@@ -207,7 +208,8 @@ class GroupScenes:
         )
         found = []
         for number, (href, files, place, placed, reflectance, claims) in enumerate(columns):
-            assert not isinstance(files, InputError), "they may be opened"
+            if isinstance(files, InputError):
+                raise files
             facts = group.facts(number)
             where = place.projection if placed else None
             one = ItemScene(

@@ -5,7 +5,7 @@
 2. Whatever is not taken is left with a reason (left_items.py): malformed items, those outside of the AOI or
    the dates, those that the filter does not want, those with too many clouds or with unknown ones.
 3. `found` puts the taken items in order. The order depends on the items alone and not on the pages that they
-   came in, so that the same items make the same plan. `ranks_of` keeps what it depends on.
+   came in, so that the same items make the same plan.
 
 CQL2 is evaluated by the package `cql2`, which a STAC server of its author uses too.
 """
@@ -35,7 +35,7 @@ from pipeline.grid.catalog.time_range import moments, time_range
 from pipeline.grid.paused_collector import paused_collector
 
 MOST_ITEMS = 250_000
-"""Items that one search may take. Each takes some kilobytes of memory."""
+"""Items that one search may take. Each takes a kilobyte of memory, and some kilobytes if it came as JSON."""
 
 MOST_OFFERED = 2_000_000
 """Items that one search may be offered one by one."""

@@ -34,8 +34,9 @@ from pipeline.files.remote_error import RemoteError
 from pipeline.files.remote_object import RemoteObject
 from pipeline.grid.catalog.item_offers import RowOffer
 from pipeline.grid.catalog.item_sieve import ItemSieve
-from pipeline.grid.catalog.parquet_rows import TIMES, ItemRows
+from pipeline.grid.catalog.parquet_rows import ItemRows
 from pipeline.grid.catalog.parquet_values import documents
+from pipeline.grid.catalog.row_checks import TIMES
 from pipeline.grid.catalog.time_range import TimeRange
 from pipeline.grid.paused_collector import paused_collector
 

@@ -24,25 +24,15 @@ from pipeline.files.hrefs import public_href
 from pipeline.grid.catalog.asset_choice import has_tiff_suffix
 from pipeline.grid.catalog.item import Asset, Item
 from pipeline.grid.catalog.item_document import (
-    MOST_ASSETS,
-    MOST_DEPTH,
     MOST_TEXT,
-    MOST_VALUES,
-    MOST_VERTICES,
     item_of,
     per_cent,
     resolved,
 )
 from pipeline.grid.catalog.item_layout import layout_of
 from pipeline.grid.catalog.layout_columns import codes_of, deciding_columns, is_constant
-from pipeline.grid.catalog.parquet_values import (
-    depth_of,
-    documents,
-    is_finite,
-    most_values,
-    undictionaried,
-    values_of,
-)
+from pipeline.grid.catalog.parquet_values import documents, undictionaried, values_of
+from pipeline.grid.catalog.row_checks import TIMES, are_plain_footprints, is_regular
 from pipeline.grid.catalog.time_range import item_times
 
 MEMBERS = frozenset(
@@ -50,7 +40,6 @@ MEMBERS = frozenset(
 )
 """Columns that are members of the item; all others are its properties."""
 
-TIMES = ("datetime", "start_datetime", "end_datetime")
 _ASSET_MEMBERS = ("href", "type", "roles")
 
 
@@ -201,14 +190,16 @@ class ItemRows:
         has_file = np.any([own.present for own in self._assets.values()], axis=0)
         lengths = pc.fill_null(pc.utf8_length(self._ids), 0).to_numpy(zero_copy_only=False)
         has_id = (lengths > 0) & (lengths <= MOST_TEXT)
-        self.usual &= has_file & has_id & timely & _are_plain_footprints(self.geometries())
+        self.usual &= has_file & has_id & timely & are_plain_footprints(self.geometries())
         self._layout, self._layout_names = self._named_layouts(arrays)
 
     def close(self) -> None:
         """Let go of what only offers need, and of what was decoded for them."""
         self._batch = self._shapes = None
-        for columns in (self._properties, *(own.columns for own in self._assets.values())):
-            columns.known.clear()
+        self._properties.known.clear()
+        for own in self._assets.values():
+            own.columns.known.clear()
+            own.fields.known.clear()
 
     def key(self, row: int) -> tuple[str, str]:
         """Collection and id of a usual row."""
@@ -326,44 +317,6 @@ def footprints_of(wkb: NDArray[np.object_]) -> NDArray[np.object_]:
     return np.asarray(shapely.force_2d(shapes) if shapely.has_z(shapes).any() else shapes, dtype=object)
 
 
-def is_regular(batch: pa.RecordBatch) -> bool:
-    """Tell whether all columns have the types that items need, and hold nothing out of bounds."""
-    fields = {field.name: field.type for field in batch.schema}
-    assets = fields["assets"]
-    regular = (
-        pa.types.is_string(fields["id"])
-        and _is_text(fields.get("collection", pa.string()))
-        and (pa.types.is_binary(fields["geometry"]) or pa.types.is_large_binary(fields["geometry"]))
-        and pa.types.is_struct(assets)
-        and 0 < assets.num_fields <= MOST_ASSETS
-        and all(_is_asset(field.type) for field in assets)
-        and all(_is_time(fields[name]) for name in TIMES if name in fields)
-    )
-    rest = [batch.column(name) for name in fields if name != "geometry"]
-    return (
-        bool(regular)
-        and max(depth_of(column.type) for column in rest) + 2 < MOST_DEPTH
-        and sum(most_values(column) for column in rest) + 10 < MOST_VALUES
-        and all(is_finite(column) for column in rest)
-    )
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind.value_type if pa.types.is_dictionary(kind) else kind))
-
-
-def _is_asset(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_struct(kind)
-        and kind.get_field_index("href") >= 0
-        and pa.types.is_string(kind.field("href").type)
-    )
-
-
-def _is_time(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_timestamp(kind) or pa.types.is_string(kind) or pa.types.is_null(kind))
-
-
 def _times(columns: Columns, n_rows: int) -> tuple[list[str | None], list[str | None], NDArray[np.bool_]]:
     """Read the first and last moment of all rows as `item_times` does, and whether they are sound."""
     kinds = [columns.arrays[name].type for name in TIMES if name in columns.arrays]
@@ -403,13 +356,3 @@ def _self_hrefs(links: pa.Array | None, n_rows: int) -> list[str]:
         if fits and not found[row]:
             found[row] = href
     return found
-
-
-def _are_plain_footprints(shapes: NDArray[np.object_]) -> NDArray[np.bool_]:
-    """Tell which footprints are valid polygons in degrees that need no care, (n,)."""
-    polygons = np.isin(shapely.get_type_id(shapes), (3, 6)) & ~shapely.is_empty(shapes)
-    polygons &= shapely.get_num_coordinates(shapes) <= MOST_VERTICES
-    west, south, east, north = shapely.bounds(shapes).T
-    with np.errstate(invalid="ignore"):
-        placed = (west >= -180) & (east <= 180) & (east - west < 180) & (south >= -90) & (north <= 90)
-    return np.asarray(polygons & placed & shapely.is_valid(shapes), dtype=np.bool_)
