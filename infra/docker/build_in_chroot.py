@@ -238,7 +238,10 @@ def main(argv: list[str] | None = None) -> int:
             builder.do(name, words)
         if args.then:
             builder.shell(args.then)
-    except (BuildError, OSError, subprocess.CalledProcessError) as error:
+    except subprocess.CalledProcessError as error:
+        sys.stderr.write(f"error: exit code {error.returncode} of: {error.cmd[-1]}\n")
+        return 1
+    except (BuildError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0

@@ -13,8 +13,8 @@ venv=$home/.venv
 uv_version=0.13.9
 
 system() {
-  # libgomp1 for PyTorch and scikit-learn, libexpat1 for GDAL's drivers of XML.
-  local wanted=(ca-certificates libexpat1 libgomp1)
+  # libgomp1 for PyTorch, libnuma1 for vLLM on CPUs, libexpat1 for GDAL's drivers of XML.
+  local wanted=(ca-certificates libexpat1 libgomp1 libnuma1)
   # Triton compiles its launchers when a model is loaded.
   [ "$1" = gpu ] && wanted+=(gcc libc6-dev)
   export DEBIAN_FRONTEND=noninteractive
@@ -79,6 +79,13 @@ import pipeline
 assert Path(pipeline.__file__).is_relative_to("/opt/terraquery/.venv"), pipeline.__file__
 print("terraquery", importlib.metadata.version("terraquery"), "ray", ray.__version__, "vllm", vllm.__version__)
 PY
+  # What vLLM loads only with a model. CUDA's own libraries come with the wheels and the driver.
+  local site=$venv/lib/python3.12/site-packages missing
+  missing=$(LD_LIBRARY_PATH=$site/torch/lib ldd "$site"/vllm/*.so | grep 'not found' | grep -vE 'lib(cu|nv)' || true)
+  if [ -n "$missing" ]; then
+    echo "the system lacks libraries: $missing" >&2
+    exit 1
+  fi
   python "$home/jobs/segment_region.py" --help >/dev/null
   python -m pipeline.run.pods.keep_logs --help >/dev/null
 }
