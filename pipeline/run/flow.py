@@ -23,6 +23,7 @@ from pipeline.run.events.event_log import EventLog, read_events, told_to_its_end
 from pipeline.run.events.explain_run import cost_text
 from pipeline.run.events.run_costs import RunCosts, costs_of, write_costs
 from pipeline.run.events.run_events import block_event, pools_event
+from pipeline.run.events.run_metrics import RunMetrics
 from pipeline.run.imagery_text import imagery_text
 from pipeline.run.infer.actors import RUN, PromptActor, ReadActor, SegmentActor
 from pipeline.run.infer.block_rows import block_to_row, image_row_bytes
@@ -41,7 +42,7 @@ from pipeline.run.prepare import (
     find_imagery,
     plan_run,
 )
-from pipeline.run.ray_engine import ActorStage, on_one_machine, run_actors, run_tasks_ray
+from pipeline.run.ray_engine import ActorStage, RayMeters, on_one_machine, run_actors, run_tasks_ray
 from pipeline.run.rehearsal import rehearse
 from pipeline.run.report_imagery import Imagery
 from pipeline.run.restitch import RestitchRequest, claim_restitch, imagery_of, plan_restitch
@@ -310,6 +311,8 @@ def _run_on_ray(work: Sequence[Work], screen: Screen, events: EventLog) -> Itera
     rows = [block_to_row(block) | {RUN: run} for run, (_, blocks) in enumerate(work) for block in blocks]
     weight = max(image_row_bytes(context.lattice) for context in contexts)
     models = f"prompter {_model(first, 'prompter')} and segmenter {_model(first, 'segmenter')}"
+
+    events.let_hear(RunMetrics(RayMeters(), first.fingerprint).heard)
 
     def sized(nodes: Sequence[Node], sizes: PoolSizes) -> None:
         events.tell("pools", **pools_event(pools, nodes, sizes))

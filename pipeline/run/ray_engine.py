@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count, islice
@@ -30,6 +30,7 @@ from pipeline.files.raster_access import SMALL_CACHE_MB, set_process_defaults
 from pipeline.process_guard import ProcessGuard
 from pipeline.run.choose_runner import cluster_named
 from pipeline.run.config import Pool, ResourceOptions, Role
+from pipeline.run.events.run_metrics import METRICS
 from pipeline.run.infer.block_rows import store_limit_bytes
 from pipeline.run.merge.merge_job import MergeJob, Task
 from pipeline.run.pool_sizes import Node, PoolSizes, size_pools
@@ -262,6 +263,32 @@ def _admitted(row: dict[str, Any], intake: Any) -> list[pa.Table]:
 
 def _row_bytes(row: dict[str, Any]) -> int:
     return sum(len(value) if isinstance(value, bytes) else 8 for value in row.values())
+
+
+class RayMeters:
+    """Counters and gauges that Ray exports to Prometheus from this node: `Meters` of `run_metrics`."""
+
+    def __init__(self) -> None:
+        """Export nothing yet. Joins the cluster."""
+        _join_cluster()
+        self._held: dict[str, Any] = {}
+
+    def add(self, name: str, value: float, labels: Mapping[str, str]) -> None:
+        """Add to a counter; `value` is above 0."""
+        self._meter(name, labels).inc(value, tags=dict(labels))
+
+    def set(self, name: str, value: float, labels: Mapping[str, str]) -> None:
+        """Set a gauge."""
+        self._meter(name, labels).set(value, tags=dict(labels))
+
+    def _meter(self, name: str, labels: Mapping[str, str]) -> Any:
+        from ray.util import metrics
+
+        if name not in self._held:
+            kind, meaning, _ = METRICS[name]
+            make = metrics.Counter if kind == "counter" else metrics.Gauge
+            self._held[name] = make(name, description=meaning, tag_keys=tuple(labels))
+        return self._held[name]
 
 
 def run_tasks_ray(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:

@@ -48,6 +48,10 @@ class Event:
     """All that is told of it."""
 
 
+Hearer = Callable[[str, Mapping[str, Any]], None]
+"""Hears an event and its values."""
+
+
 class EventLog:
     """The log of one start of a run."""
 
@@ -59,9 +63,21 @@ class EventLog:
         self.name = f"{began:%Y%m%dT%H%M%S}.{began.microsecond // 1000:03d}Z-{os.getpid()}.jsonl"
         self._path = run_dir.event_logs / self.name
         self._kept = clock()
+        self._hearers: list[Hearer] = []
+        self._told: list[tuple[str, Mapping[str, Any]]] = []
+
+    def let_hear(self, hearer: Hearer) -> None:
+        """Tell every event to `hearer` too, at first those that were told so far, except for blocks."""
+        for event, values in self._told:
+            hearer(event, values)
+        self._hearers.append(hearer)
 
     def tell(self, event: str, **values: object) -> None:
         """Write one event. Values are numbers, texts, or lists and dictionaries of them."""
+        if event != "block":
+            self._told.append((event, values))
+        for hear in self._hearers:
+            hear(event, values)
         now = self._clock()
         told = {name: _public(value) for name, value in values.items()}
         line = {"time": _text(now), "event": event, **told}

@@ -113,3 +113,13 @@ def test_a_bucket_gets_the_log_now_and_then_and_at_the_end(
     log.keep()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "another machine"))
     assert [event.event for event in read_events(run_dir)] == ["started", "block", "ended"]
+
+
+def test_who_hears_events_hears_those_before_too_but_for_blocks(tmp_path: Path) -> None:
+    log = EventLog(RunDir(tmp_path))
+    log.tell("inference", blocks=2)
+    log.tell("block", block="b0")
+    heard = list[tuple[str, object]]()
+    log.let_hear(lambda event, values: heard.append((event, dict(values))))
+    log.tell("block", block="b1")
+    assert heard == [("inference", {"blocks": 2}), ("block", {"block": "b1"})]

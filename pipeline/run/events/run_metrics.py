@@ -1,0 +1,104 @@
+"""What Prometheus sees of a run at work. Every metric follows from the events of its log.
+
+`RunMetrics` hears each event that the driver tells and keeps counters and gauges, all with the label `run`,
+the beginning of the run's fingerprint. Ray exports them from the driver's node, with its prefix: the counter
+`terraquery_tiles` is `ray_terraquery_tiles_total`. METRICS is the whole list. When the driver ends they
+disappear from Ray; Prometheus keeps what it has scraped, and the log has everything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol
+
+Kind = Literal["counter", "gauge"]
+
+METRICS: Mapping[str, tuple[Kind, str, tuple[str, ...]]] = {
+    "terraquery_tiles": ("counter", "Tiles that ended, by state", ("state",)),
+    "terraquery_failures": ("counter", "Failed answers, by reason", ("reason",)),
+    "terraquery_blocks": ("counter", "Blocks that were committed", ()),
+    "terraquery_stage_seconds": ("counter", "Seconds that workers were at a stage", ("stage",)),
+    "terraquery_used": ("counter", "Calls and tokens of the prompter", ("kind",)),
+    "terraquery_blocks_left": ("gauge", "Blocks that this start has yet to commit", ()),
+    "terraquery_tiles_planned": ("gauge", "Tiles that this start has to do", ()),
+    "terraquery_actors": ("gauge", "Actors of each pool", ("role",)),
+    "terraquery_reserved_gpus": ("gauge", "GPUs that the pools reserve", ()),
+    "terraquery_last_block_time": ("gauge", "When the last block was committed, seconds since 1970", ()),
+    "terraquery_publishing": ("gauge", "1 while results are published", ()),
+}
+"""Name -> kind, meaning, labels beside `run`."""
+
+
+class Meters(Protocol):
+    """Where numbers go."""
+
+    def add(self, name: str, value: float, labels: Mapping[str, str]) -> None:
+        """Add to a counter; `value` is above 0."""
+        ...
+
+    def set(self, name: str, value: float, labels: Mapping[str, str]) -> None:
+        """Set a gauge."""
+        ...
+
+
+class RunMetrics:
+    """Keeps the metrics of one start."""
+
+    def __init__(self, meters: Meters, run: str, clock: Callable[[], float] = time.time) -> None:
+        """`run`: fingerprint of the run, or of the first of several."""
+        self._meters = meters
+        self._run = run[:16]
+        self._clock = clock
+        self._left = 0
+
+    def heard(self, event: str, values: Mapping[str, Any]) -> None:
+        """Keep what an event says."""
+        if event == "inference":
+            self._inference(values)
+        elif event == "pools":
+            self._pools(values)
+        elif event == "block":
+            self._block(values)
+        elif event in ("publishing", "published"):
+            self._set("terraquery_publishing", int(event == "publishing"))
+
+    def _inference(self, values: Mapping[str, Any]) -> None:
+        """The first block is waited for from now on."""
+        self._left = values["blocks"]
+        self._set("terraquery_blocks_left", self._left)
+        self._set("terraquery_tiles_planned", values["tiles"])
+        self._set("terraquery_last_block_time", self._clock())
+
+    def _pools(self, values: Mapping[str, Any]) -> None:
+        for role, count in values["actors"].items():
+            self._set("terraquery_actors", count, role=role)
+        self._set("terraquery_reserved_gpus", values["reserved_gpus"])
+
+    def _block(self, values: Mapping[str, Any]) -> None:
+        self._left -= 1
+        self._set("terraquery_blocks_left", self._left)
+        self._set("terraquery_last_block_time", self._clock())
+        self._add("terraquery_blocks", 1)
+        states = {
+            "found": values["found"],
+            "empty": values["empty"] - values["nodata"],
+            "unseen": values["nodata"],
+            "failed": values["failed"],
+        }
+        for state, count in states.items():
+            self._add("terraquery_tiles", count, state=state)
+        for reason, count in Counter(told["reason"] for told in values.get("failures", ())).items():
+            self._add("terraquery_failures", count, reason=reason)
+        for reading in values["times"]:
+            self._add("terraquery_stage_seconds", reading["seconds"], stage=reading["stage"])
+            for kind, count in reading["counts"].items():
+                self._add("terraquery_used", count, kind=kind)
+
+    def _add(self, name: str, value: float, **labels: str) -> None:
+        if value > 0:
+            self._meters.add(name, value, {"run": self._run, **labels})
+
+    def _set(self, name: str, value: float, **labels: str) -> None:
+        self._meters.set(name, value, {"run": self._run, **labels})
