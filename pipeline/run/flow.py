@@ -312,16 +312,20 @@ def _run_on_ray(work: Sequence[Work], screen: Screen, events: EventLog) -> Itera
     weight = max(image_row_bytes(context.lattice) for context in contexts)
     models = f"prompter {_model(first, 'prompter')} and segmenter {_model(first, 'segmenter')}"
 
-    events.let_hear(RunMetrics(RayMeters(), first.fingerprint).heard)
+    metrics = RunMetrics(RayMeters(), first.fingerprint)
+    events.let_hear(metrics.heard)
 
     def sized(nodes: Sequence[Node], sizes: PoolSizes) -> None:
         events.tell("pools", **pools_event(pools, nodes, sizes))
         if any(pool.actors == "auto" for pool in pools.pools().values()):
             screen.say(cluster_text(nodes, sizes))
 
-    with screen.waiting(
-        f"Ray starts, and its actors are loading {models}", "the first block came through after"
-    ) as came:
+    with (
+        metrics.beating(),
+        screen.waiting(
+            f"Ray starts, and its actors are loading {models}", "the first block came through after"
+        ) as came,
+    ):
         for row in run_actors(rows, stages, contexts, pools, row_bytes=weight, on_sized=sized):
             came()
             yield BlockSummary(**row)

@@ -2,18 +2,26 @@
 
 `RunMetrics` hears each event that the driver tells and keeps counters and gauges, all with the label `run`,
 the beginning of the run's fingerprint. Ray exports them from the driver's node, with its prefix: the counter
-`terraquery_tiles` is `ray_terraquery_tiles_total`. METRICS is the whole list. When the driver ends they
-disappear from Ray; Prometheus keeps what it has scraped, and the log has everything.
+`terraquery_tiles` is `ray_terraquery_tiles_total`. METRICS is the whole list.
+
+Ray forgets a gauge that is not set again, and a run that hangs has no events. So `beating` sets all gauges
+anew every BEAT_S seconds. When the driver ends they disappear from Ray; Prometheus keeps what it has scraped,
+and the log has everything.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 Kind = Literal["counter", "gauge"]
+
+BEAT_S = 5.0
+"""Ray collects what was set every ten seconds."""
 
 METRICS: Mapping[str, tuple[Kind, str, tuple[str, ...]]] = {
     "terraquery_tiles": ("counter", "Tiles that ended, by state", ("state",)),
@@ -26,7 +34,6 @@ METRICS: Mapping[str, tuple[Kind, str, tuple[str, ...]]] = {
     "terraquery_actors": ("gauge", "Actors of each pool", ("role",)),
     "terraquery_reserved_gpus": ("gauge", "GPUs that the pools reserve", ()),
     "terraquery_last_block_time": ("gauge", "When the last block was committed, seconds since 1970", ()),
-    "terraquery_publishing": ("gauge", "1 while results are published", ()),
 }
 """Name -> kind, meaning, labels beside `run`."""
 
@@ -52,6 +59,27 @@ class RunMetrics:
         self._run = run[:16]
         self._clock = clock
         self._left = 0
+        self._gauges: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def beating(self, every_s: float = BEAT_S) -> Iterator[None]:
+        """Set all gauges again and again while the body runs."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(every_s):
+                with self._turn:
+                    for (name, labels), value in self._gauges.items():
+                        self._meters.set(name, value, dict(labels))
+
+        thread = threading.Thread(target=beat, name="gauges", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def heard(self, event: str, values: Mapping[str, Any]) -> None:
         """Keep what an event says."""
@@ -61,8 +89,6 @@ class RunMetrics:
             self._pools(values)
         elif event == "block":
             self._block(values)
-        elif event in ("publishing", "published"):
-            self._set("terraquery_publishing", int(event == "publishing"))
 
     def _inference(self, values: Mapping[str, Any]) -> None:
         """The first block is waited for from now on."""
@@ -101,4 +127,7 @@ class RunMetrics:
             self._meters.add(name, value, {"run": self._run, **labels})
 
     def _set(self, name: str, value: float, **labels: str) -> None:
-        self._meters.set(name, value, {"run": self._run, **labels})
+        every = {"run": self._run, **labels}
+        with self._turn:
+            self._gauges[name, tuple(every.items())] = value
+            self._meters.set(name, value, every)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 
@@ -44,10 +45,7 @@ def test_every_metric_follows_from_the_events() -> None:
     times = [reading("prompt", "h:a", 1.0, 2.5, calls=4, prompt_tokens=0), reading("read", "h:r", 0.0, 1.0)]
     for told in (block("b0", times, failures=late), block("b1", times)):
         metrics.heard("block", {**told, "nodata": 1})
-    metrics.heard("publishing", {})
-    assert sums.of("publishing") == 1
-    metrics.heard("published", {})
-    assert (sums.of("publishing"), sums.of("blocks_left"), sums.of("blocks")) == (0, 1, 2)
+    assert (sums.of("blocks_left"), sums.of("blocks")) == (1, 2)
     assert (sums.of("actors", role="reader"), sums.of("reserved_gpus")) == (2, 1.5)
     assert (sums.of("tiles", state="found"), sums.of("tiles", state="failed")) == (5, 1)
     assert (sums.of("tiles", state="empty"), sums.of("tiles", state="unseen")) == (None, 2)
@@ -55,3 +53,15 @@ def test_every_metric_follows_from_the_events() -> None:
     assert (sums.of("stage_seconds", stage="prompt"), sums.of("stage_seconds", stage="read")) == (5, 2)
     assert (sums.of("used", kind="calls"), sums.of("used", kind="prompt_tokens")) == (8, None)
     assert {name for name, _ in sums.values} == set(METRICS), "no metric is a mere promise"
+
+
+def test_gauges_beat_also_when_nothing_happens() -> None:
+    sums = Sums()
+    metrics = RunMetrics(sums, "0123456789abcdef0123", clock=lambda: 77.0)
+    metrics.heard("inference", {"blocks": 3, "tiles": 12, "done": 0})
+    sums.values.clear()
+    with metrics.beating(every_s=0.01):
+        until = time.monotonic() + 20
+        while sums.of("last_block_time") is None and time.monotonic() < until:
+            time.sleep(0.01)
+    assert (sums.of("last_block_time"), sums.of("blocks_left")) == (77, 3)

@@ -1,0 +1,133 @@
+"""The dashboard and the alerts, asked of a Prometheus that scraped a real run on a real Ray head."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from label_worlds import blobs, write_label_world
+from ray_heads import Head, ray_environment, ray_head
+
+ROOT = Path(__file__).parents[2]
+MONITORING = ROOT / "infra" / "monitoring"
+NEEDS_GPU = ("ray_node_gpus_utilization",)
+"""Metrics of which a machine without GPUs has none."""
+
+pytestmark = [
+    pytest.mark.ops,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no Prometheus here"),
+]
+
+
+def expressions() -> dict[str, str]:
+    """Panel and target -> expression, for any run."""
+    panels = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
+    return {
+        f"{panel['title']} {target['refId']}": target["expr"].replace("$run", ".*")
+        for panel in panels
+        for target in panel["targets"]
+    }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def prometheus(folder: Path, target: str) -> Iterator[str]:
+    """A Prometheus that scrapes `target` every second; its URL."""
+    shutil.copy(MONITORING / "alerts.yaml", folder)
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": ["alerts.yaml"],
+        "scrape_configs": [{"job_name": "ray", "static_configs": [{"targets": [target]}]}],
+    }
+    (folder / "prometheus.yaml").write_text(json.dumps(config))
+    port = free_port()
+    words = ["prometheus", f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/data"]
+    with (folder / "prometheus.log").open("w") as log:
+        process = subprocess.Popen(
+            [*words, f"--web.listen-address=127.0.0.1:{port}"], cwd=folder, stdout=log, stderr=log
+        )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def asked(url: str, path: str, **parameters: str | float) -> Any:
+    with urllib.request.urlopen(f"{url}{path}?{urllib.parse.urlencode(parameters)}", timeout=30) as answer:
+        return json.load(answer)["data"]
+
+
+def run_a_job(head: Head, folder: Path) -> None:
+    """The shipped models over an image whose last rows cannot be read."""
+    world = write_label_world(folder / "world", blobs(np.random.default_rng(3), 700, 700, grain=90))
+    size = world.scene.stat().st_size
+    with world.scene.open("r+b") as file:
+        file.truncate(size - size // 8)
+    words = ["--source", str(world.scene), "--whole-scene", "--query", "swimming pools", "--block", "1"]
+    words += ["--runner", "ray", "--max-failed-share", "1", "--out", str(folder / "out")]
+    done = subprocess.run(
+        [sys.executable, "jobs/segment_region.py", *words],
+        cwd=ROOT,
+        env=ray_environment() | {"RAY_ADDRESS": head.gcs},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_expression_of_the_dashboard_has_data_after_a_run(tmp_path: Path) -> None:
+    port = free_port()
+    often = ray_environment() | {"RAY_metrics_report_interval_ms": "1000"}
+    began = time.time()
+    with (
+        ray_head(tmp_path, f"--metrics-export-port={port}", environment=often) as head,
+        prometheus(tmp_path, f"127.0.0.1:{port}") as url,
+    ):
+        run_a_job(head, tmp_path)
+        without = []
+        for name, expression in expressions().items():
+            found = asked(url, "/api/v1/query_range", query=expression, start=began, end=time.time(), step=1)
+            if not found["result"]:
+                without.append(f"{name}: {expression}")
+        rules = asked(url, "/api/v1/rules")["groups"]
+    left = [text for text in without if not any(name in text for name in NEEDS_GPU)]
+    assert left == []
+    assert [rule["health"] for group in rules for rule in group["rules"]] == ["ok"] * 4
+
+
+def test_alerts_speak_when_they_should_and_are_silent_else() -> None:
+    for words in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
+        done = subprocess.run(["promtool", *words], cwd=MONITORING, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_dashboard_and_alerts_use_metrics_that_a_run_has() -> None:
+    from pipeline.run.events.run_metrics import METRICS
+
+    exported = {
+        f"ray_{name}{'_total' if kind == 'counter' else ''}" for name, (kind, _, _) in METRICS.items()
+    }
+    texts = " ".join([*expressions().values(), (MONITORING / "alerts.yaml").read_text()])
+    used = set(re.findall(r"\bray_terraquery_\w+", texts))
+    assert used <= exported
+    assert exported - used == {"ray_terraquery_blocks_total"}
