@@ -94,9 +94,12 @@ def test_the_manifests_ask_for_the_image_of_this_version(overlay: str) -> None:
         image["name"]: (image["newName"].rpartition("/")[2], image["newTag"]) for image in page["images"]
     }
     version = PROJECT["project"]["version"]
-    known = {"terraquery": ("cpu", version), "terraquery-gpu": ("gpu", version)}
+    known = {
+        "terraquery": ("terraquery", f"{version}-cpu"),
+        "terraquery-gpu": ("terraquery", f"{version}-gpu"),
+    }
     assert images.items() <= known.items()
-    assert all(f"/{extra}:{version} " in DOCKERFILE for extra in ("cpu", "gpu"))
+    assert all(f"/terraquery:{version}-{extra} " in DOCKERFILE for extra in ("cpu", "gpu"))
 
 
 def test_an_unknown_step_is_refused() -> None:
