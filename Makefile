@@ -55,14 +55,24 @@ $(CHECKOV): .venv/installed-$(EXTRA)
 	$(BIN)/uv pip install --quiet --python build/checkov/bin/python checkov==3.3.30
 	touch $@
 
-test-ops: setup $(CHECKOV) ## the tests marked ops: manifests, images and Terraform of infra/, checked as their tools check them
+# So is Airflow: it never comes into the project's own environment.
+build/airflow/installed: infra/airflow/constraints.txt .venv/installed-$(EXTRA)
+	rm -rf build/airflow
+	$(BIN)/python -m venv --without-pip build/airflow
+	$(BIN)/uv pip install --quiet --compile-bytecode --python build/airflow/bin/python -r infra/airflow/constraints.txt
+	touch $@
+
+test-ops: setup $(CHECKOV) build/airflow/installed ## the tests marked ops: manifests, images, Terraform and Airflow of infra/, checked as their tools check them
 	.ci/kubectl
 	$(PYTEST) -m ops tests/ops
 
 image-check: setup ## build the image without Docker and run a job in it (root, mmdebstrap, 25 GB of disk)
 	infra/docker/image_check $(EXTRA)
 
-constraints: setup ## renew the versions of every package of the images, infra/docker/constraints-*.txt
+constraints: setup ## renew the versions of every package of the images and of Airflow's environment
+	{ echo "# Every package of Airflow's own environment with its version. Written by: make constraints"; \
+	  echo apache-airflow==3.3.2 | $(BIN)/uv pip compile --quiet - --python-version 3.12 \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links; } > infra/airflow/constraints.txt
 	for extra in cpu gpu; do \
 	  { echo "# Every package of the image with its version. Written by: make constraints"; \
 	    $(BIN)/uv pip compile --quiet pyproject.toml --extra $$extra --extra clouds --python-version 3.12 \
