@@ -7,6 +7,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,9 +59,10 @@ def airflow(environment: dict[str, str], *words: str) -> subprocess.CompletedPro
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What came of a run of `dag.test()`: states and tries by task, and all that was printed."""
+    """What came of `dag.test()`: states and tries by task, events of assets, and all that was printed."""
 
     states: dict[str, tuple[str, int]]
+    assets: list[dict[str, Any]]
     said: str
 
 
@@ -79,5 +81,6 @@ def told_by(run: subprocess.Popen[str]) -> Told:
     """Wait for the end of `dag.test()`."""
     said, _ = run.communicate(timeout=300)
     assert run.returncode == 0, said
-    states = json.loads(said.rstrip().rpartition("\n")[2])
-    return Told(states={name: (state, number) for name, (state, number) in states.items()}, said=said)
+    told = json.loads(said.rstrip().rpartition("\n")[2])
+    states = {name: (state, number) for name, (state, number) in told["states"].items()}
+    return Told(states=states, assets=told["assets"], said=said)
