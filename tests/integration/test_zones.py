@@ -114,10 +114,12 @@ class TestSeam:
         _, out = seam_run
         assert sorted(path.name for path in out.iterdir()) == [
             ".swap.lock",
+            "cost.json",
             "coverage.parquet",
             "current",
             "instances",
             "item.json",
+            "logs",
             "manifest.json",
             "plan.parquet",
             "report.html",
