@@ -25,7 +25,7 @@ Every publication of a run is a snapshot of its own, in snapshots/; run.json nam
 records go when the area was made smaller (--update), and neither the plan nor a snapshot that stays has their
 block. All others stay, so any result that stays can be made again by jobs/restitch_region.py.
 
-Exit codes: 0 done, 2 no run directory, or a driver is at work there, 1 anything else."""
+Exit codes: 0 done, 2 no run directory, 5 a driver is at work there (wait for it), 1 anything else."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -43,7 +43,7 @@ between them. Below it, neighbours fuse; above it, objects fall apart at tile ed
 
 Tile size, halo and block size belong to the records and cannot be changed here. Exit codes: 0 complete,
 2 bad input (a missing, damaged or foreign record among them; nothing was published), 3 some tiles had
-failed in the run, 1 anything else."""
+failed in the run, 5 another driver is at work there (wait for it), 1 anything else."""
 
 
 def parser() -> argparse.ArgumentParser:

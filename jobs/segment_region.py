@@ -84,7 +84,8 @@ is given up, and how long), first_failures = 32 and failures_in_row = 256 (when 
 
 Exit codes: 0 complete, 2 bad input (nothing was started), 3 more tiles failed than --max-failed-share (the
 rest is committed; see coverage.parquet), 4 stopped because tile after tile failed (resumable),
-130 interrupted (Ctrl-C), 143 terminated (SIGTERM), 1 anything else."""
+5 another driver is at work in --out (wait for it), 130 interrupted (Ctrl-C), 143 terminated (SIGTERM),
+1 anything else."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -2,7 +2,8 @@
 
     TerraqueryError
     |-- InputError             exit code 2
-    |   `-- RunMismatchError   exit code 2
+    |   |-- RunMismatchError   exit code 2
+    |   `-- RunBusyError       exit code 5
     |-- SourceError            retryable when transient
     |-- ModelError             retryable when transient
     |-- RecordError
@@ -68,6 +69,13 @@ def without_remedy(message: str) -> str:
 
 class RunMismatchError(InputError):
     """The output directory holds a run with other parameters; the message lists the keys that differ."""
+
+
+class RunBusyError(InputError):
+    """Another driver is at work in the output directory. Nothing else is wrong: the same command goes on once
+    that one has ended, or its lock is too old to count."""
+
+    exit_code = 5
 
 
 class SourceError(TerraqueryError):

@@ -112,7 +112,7 @@ def _age_s(manifest: StorePath, keys: list[str]) -> float:
 
 
 def clean(run_dir: RunDir, *, keep: int, min_age_s: float, say: Say) -> list[OldSnapshot]:
-    """Remove what `plan_cleaning` lists to go; returns it. Raises InputError when a driver is at work
+    """Remove what `plan_cleaning` lists to go; returns it. Raises RunBusyError when a driver is at work
     there.
     """
     with sole_driver(run_dir.path, say=say):

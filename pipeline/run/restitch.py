@@ -183,7 +183,7 @@ def require_records(source: RunDir, info: RunInfo, inside: NDArray[np.bool_], ke
 def claim_restitch(plan: RestitchPlan) -> RunInfo:
     """Take the output directory: its lock, run.json (running) and the plan. Returns run.json as it counts.
 
-    Raises InputError for a foreign directory, and for one in which another driver is at work.
+    Raises InputError for a foreign directory, RunBusyError for one in which another driver is at work.
     """
     if plan.in_place:
         take(plan.run_dir.path)

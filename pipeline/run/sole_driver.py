@@ -13,7 +13,7 @@ from pipeline.write.run_lock import alone_in, give_back
 @contextmanager
 def sole_driver(folder: Place, *, say: Callable[[str], None] | None = None) -> Iterator[Callable[[], None]]:
     """Put this around the work of a driver, as `alone_in`, whose check it yields. The lock is also given back
-    when a signal ends the process without unwinding. Raises InputError when another driver is at work.
+    when a signal ends the process without unwinding. Raises RunBusyError when another driver is at work.
     """
     with alone_in(folder, say=say) as require_still_alone, last_act(lambda: give_back(folder)):
         yield require_still_alone

@@ -245,7 +245,7 @@ class RunDir:
         """Take the directory for a run: check it, create it, lock it, and remove what killed writers left.
 
         With `new_run` the caller writes run.json, and then `clear`s what an earlier run left. Raises what
-        `check` raises, and InputError when another driver is at work there. Whoever claims works inside
+        `check` raises, and RunBusyError when another driver is at work there. Whoever claims works inside
         `run_lock.alone_in`. `say` tells what it waits for.
         """
         self.check(parameters, new_run=new_run, update=update)

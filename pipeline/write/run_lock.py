@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from pipeline.errors import IncompleteRunError, InputError, TerraqueryError
+from pipeline.errors import IncompleteRunError, RunBusyError, TerraqueryError
 from pipeline.files.fail_point import reach
 from pipeline.files.store.store_path import Place, StorePath, store_path
 
@@ -82,7 +82,7 @@ class _Held:
 
 
 def take(folder: Place, *, say: Callable[[str], None] | None = None) -> None:
-    """Make this process the driver of a run directory. Raises InputError when another one works there.
+    """Make this process the driver of a run directory. Raises RunBusyError when another one works there.
 
     `RunDir.claim` calls this before a run writes or deletes anything. `say` tells that a lock is watched.
     """
@@ -102,7 +102,7 @@ def take(folder: Place, *, say: Callable[[str], None] | None = None) -> None:
 
 
 def require_free(folder: Place, *, say: Callable[[str], None] | None = None) -> None:
-    """Check that no other driver works in the folder; leaves nothing there. Raises InputError if one does."""
+    """Check that no other driver works in it; leaves nothing there. Raises RunBusyError if one does."""
     path = store_path(folder) / LOCK_NAME
     held = _look(path)
     if held is not None and held.holder != this_driver():
@@ -110,7 +110,7 @@ def require_free(folder: Place, *, say: Callable[[str], None] | None = None) -> 
 
 
 def _require_stale(path: StorePath, held: _Held, say: Callable[[str], None] | None) -> None:
-    """Raise InputError unless the lock counts for nothing. May watch it for some minutes."""
+    """Raise RunBusyError unless the lock counts for nothing. May watch it for some minutes."""
     me = this_driver()
     holder = held.holder
     near = holder is not None and (holder.host, holder.pid_table) == (me.host, me.pid_table)
@@ -130,7 +130,7 @@ def _require_stale(path: StorePath, held: _Held, say: Callable[[str], None] | No
         else f". If it is dead, its lock counts for nothing once it is {STALE_S:.0f} s old; "
         f"to go on at once delete {path}"
     )
-    raise InputError(
+    raise RunBusyError(
         f"one driver at a time may work in {path.parent}: two would overwrite each other's results",
         came=f"{who} at work, its last sign of life {max(held.age_s, 0.0):.0f} s old",
         remedy=f"wait for it{stop}, then start again{late}",
@@ -166,7 +166,7 @@ def alone_in(folder: Place, *, say: Callable[[str], None] | None = None) -> Iter
     """Put this around the work of a driver: a lock taken in the body is renewed, and given back at the end.
 
     Yields a check that raises IncompleteRunError when another driver has taken over; so does whatever goes
-    wrong in the body after that. Raises InputError at once when one is at work.
+    wrong in the body after that. Raises RunBusyError at once when one is at work.
     """
     place = store_path(folder)
     require_free(place, say=say)
@@ -191,7 +191,7 @@ def require_still_ours(folder: Place) -> None:
     """Check that this process is still the driver. Raises IncompleteRunError when another one took over."""
     try:
         take(folder)
-    except InputError as error:
+    except RunBusyError as error:
         raise _taken_over(error) from error
 
 

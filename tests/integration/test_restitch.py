@@ -280,7 +280,7 @@ def test_a_directory_in_which_a_driver_works_is_refused_and_is_free_after_a_merg
         lock = folder / "run.lock"
         assert not lock.exists()
         lock.write_text(json.dumps({"host": "elsewhere", "pid": 7, "born": "1", "pid_table": "another boot"}))
-        assert restitch(*words, "--runner", "local") == 2
+        assert restitch(*words, "--runner", "local") == 5
         assert "process 7 on elsewhere at work" in capsys.readouterr().err
         assert lock.exists()
         lock.unlink()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from remote_jobs.job_end import (
+    BUSY,
     LONGEST_NAME,
     SEGMENT_ENDS,
     VERIFY_ENDS,
@@ -19,6 +20,7 @@ from remote_jobs.job_end import (
 )
 
 from jobs import segment_region, verify_run
+from pipeline.errors import RunBusyError
 
 pytestmark = pytest.mark.ops
 
@@ -51,6 +53,7 @@ def test_a_name_is_one_that_kubernetes_takes(dag: str, task: str, number: int) -
         ("FAILED", 2, "fail"),
         ("FAILED", 3, "fail"),
         ("FAILED", 4, "again"),
+        ("FAILED", 5, "again"),
         ("FAILED", 130, "again"),
         ("FAILED", 143, "again"),
         ("FAILED", -9, "again"),
@@ -79,6 +82,13 @@ def test_an_end_that_no_try_mends_says_why() -> None:
     assert "7 of 9 tiles failed" in three.text
 
 
+def test_a_run_that_another_driver_holds_is_named() -> None:
+    busy = judge(
+        "j", JobState(status="FAILED", exit_code=5), ends=SEGMENT_ENDS, log="error: process 7 on h\n"
+    )
+    assert "another driver is at work in its run. error: process 7 on h" in busy.text
+
+
 def test_nothing_to_do_is_a_skip_only_where_the_job_says_so() -> None:
     ended = JobState(status="FAILED", exit_code=2)
     for log, outcome in (("error: none found here\n", "skip"), ("error: no such file\n", "fail")):
@@ -90,6 +100,8 @@ def test_the_exit_codes_are_those_that_the_jobs_teach() -> None:
     assert "2 bad input" in segment_region.EXAMPLES
     assert "3 more tiles failed than --max-failed-share" in segment_region.EXAMPLES
     assert "2 no run directory, 4 something is wrong" in verify_run.EXAMPLES
+    assert f"{BUSY} another driver is at work" in segment_region.EXAMPLES
+    assert RunBusyError.exit_code == BUSY
     assert set(SEGMENT_ENDS) == {2, 3}
     assert set(VERIFY_ENDS) == {2, verify_run.DAMAGED}
 

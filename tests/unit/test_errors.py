@@ -12,6 +12,7 @@ from pipeline.errors import (
     InputError,
     ModelError,
     RecordError,
+    RunBusyError,
     RunMismatchError,
     SourceError,
     TerraqueryError,
@@ -57,6 +58,7 @@ def test_a_quoted_error_gives_its_reason_and_its_remedy_once() -> None:
     [
         (InputError, 2),
         (RunMismatchError, 2),
+        (RunBusyError, 5),
         (IncompleteRunError, 1),
         (SourceError, 1),
         (ModelError, 1),

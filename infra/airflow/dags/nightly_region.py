@@ -60,8 +60,8 @@ PARAMS = {
     params=PARAMS,
     default_args={
         "pool": POOL,
-        "retries": 3,
-        "retry_delay": timedelta(minutes=6),  # the lock of a killed driver counts for five
+        "retries": 4,
+        "retry_delay": timedelta(minutes=2),  # a killed driver's lock counts for five
         "execution_timeout": timedelta(hours=8),
     },
 )

@@ -11,7 +11,7 @@ import pytest
 from job_files import load_job
 from zone_results import zoned_info
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RunBusyError
 from pipeline.files.store.store_path import StorePath, store_path
 from pipeline.run.clean_run import clean, plan_cleaning, run_dirs
 from pipeline.schema.tiling import RunGrid, TileLattice
@@ -129,8 +129,9 @@ def test_nothing_is_removed_beside_a_driver_at_work(tmp_path: Path) -> None:
     publish(place, "two")
     holder = {"host": os.uname().nodename, "pid": os.getppid(), "born": "", "pid_table": "x", "token": "t"}
     (tmp_path / LOCK_NAME).write_text(json.dumps(holder))
-    with pytest.raises(InputError, match="one driver at a time"):
+    with pytest.raises(RunBusyError, match="one driver at a time"):
         clean(RunDir(place), keep=0, min_age_s=-60.0, say=print)
+    assert load_job("clean_run").main([str(tmp_path), "--keep", "0", "--min-age-hours", "0"]) == 5
     assert names(place) == ["one", "two"]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import InputError
+from pipeline.errors import RunBusyError
 from pipeline.files.store.local_store import SWAP_LOCK
 from pipeline.run.sole_driver import sole_driver
 from pipeline.write.run_lock import LOCK_NAME, take
@@ -65,5 +65,5 @@ def test_a_driver_that_hangs_leaves_the_lock_of_its_successor(tmp_path: Path) ->
 
 def test_another_driver_is_refused(tmp_path: Path) -> None:
     (tmp_path / LOCK_NAME).write_text(json.dumps(ELSEWHERE))
-    with pytest.raises(InputError, match="process 1 on elsewhere"), sole_driver(tmp_path):
+    with pytest.raises(RunBusyError, match="process 1 on elsewhere"), sole_driver(tmp_path):
         raise AssertionError

@@ -12,7 +12,7 @@ import pytest
 from record_world import run_info
 from s3_server import BUCKET, serving_s3
 
-from pipeline.errors import InputError, RunMismatchError
+from pipeline.errors import InputError, RunBusyError, RunMismatchError
 from pipeline.files.fingerprint import fingerprint
 from pipeline.files.run_times import EPOCH
 from pipeline.files.store.local_store import SWAP_LOCK
@@ -71,7 +71,7 @@ def test_a_directory_in_which_another_driver_works_is_refused(tmp_path: Path) ->
     lock.write_text(json.dumps(foreign))
     before = contents(tmp_path / "out")
     for new_run in (False, True):
-        with pytest.raises(InputError, match="process 7 on elsewhere at work"):
+        with pytest.raises(RunBusyError, match="process 7 on elsewhere at work"):
             run_dir.claim(PARAMETERS, new_run=new_run)
     assert contents(tmp_path / "out") == before
     killed = RunDir(tmp_path / "killed")

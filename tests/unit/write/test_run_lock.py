@@ -21,7 +21,7 @@ import psutil
 import pytest
 from s3_server import BUCKET, serving_s3
 
-from pipeline.errors import IncompleteRunError, InputError
+from pipeline.errors import IncompleteRunError, RunBusyError
 from pipeline.files.store import local_store
 from pipeline.files.store.local_store import SWAP_LOCK
 from pipeline.files.store.store_path import StorePath, store_path
@@ -113,16 +113,16 @@ def names(folder: Path) -> list[str]:
 
 def test_a_live_driver_is_named_with_what_to_do(tmp_path: Path, other: subprocess.Popen[str]) -> None:
     before = (tmp_path / LOCK_NAME).read_bytes()
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(RunBusyError) as caught:
         take(tmp_path)
     said = str(caught.value)
-    assert caught.value.exit_code == 2
+    assert caught.value.exit_code == 5
     assert f"process {other.pid} on {os.uname().nodename}" in said
     assert "last sign of life" in said
     assert " s old" in said
     assert f"`kill {other.pid}`" in said
     assert "delete" not in said, "a process that is seen alive is to be stopped, not ignored"
-    with pytest.raises(InputError, match="one driver at a time"), alone_in(tmp_path):
+    with pytest.raises(RunBusyError, match="one driver at a time"), alone_in(tmp_path):
         pytest.fail("the body must not run")
     assert (tmp_path / LOCK_NAME).read_bytes() == before
     assert names(tmp_path) == [LOCK_NAME]
@@ -153,7 +153,7 @@ def test_a_later_process_with_the_pid_of_a_dead_driver_is_not_that_driver(tmp_pa
     born = run_lock._born(parent)
     assert born
     leave_lock(tmp_path, pid=parent, born=born)
-    with pytest.raises(InputError, match=f"process {parent} "):
+    with pytest.raises(RunBusyError, match=f"process {parent} "):
         take(tmp_path)
     leave_lock(tmp_path, pid=parent, born=str(int(born) - 1))
     take(tmp_path)
@@ -166,7 +166,7 @@ def test_a_process_of_elsewhere_counts_as_dead_after_some_minutes_of_silence(
     """Its pid says nothing here: there is no process of that number, and yet it may live."""
     left = leave_lock(tmp_path, pid=2**22 + 1, age_s=STALE_S - 30, **change)
     with pytest.raises(
-        InputError, match=rf"process {left.pid} on {left.host} at work, its last sign of life 2\d\d s old"
+        RunBusyError, match=rf"process {left.pid} on {left.host} at work, its last sign of life 2\d\d s old"
     ) as caught:
         take(tmp_path)
     assert f"delete {tmp_path / LOCK_NAME}" in str(caught.value)
@@ -181,13 +181,13 @@ def test_a_live_process_of_this_machine_keeps_its_lock_however_silent_it_is(tmp_
     born = run_lock._born(os.getppid())
     assert born
     leave_lock(tmp_path, pid=os.getppid(), born=born, age_s=10 * STALE_S)
-    with pytest.raises(InputError, match="3000 s old"):
+    with pytest.raises(RunBusyError, match="3000 s old"):
         take(tmp_path)
 
 
 def test_a_lock_that_does_not_say_whose_it_is_counts_for_some_minutes(tmp_path: Path) -> None:
     (tmp_path / LOCK_NAME).touch()
-    with pytest.raises(InputError, match="has not said its name"):
+    with pytest.raises(RunBusyError, match="has not said its name"):
         take(tmp_path)
     os.utime(tmp_path / LOCK_NAME, times=(time.time() - STALE_S - 30,) * 2)
     take(tmp_path)
@@ -201,7 +201,7 @@ def test_a_lock_of_an_earlier_version_is_told_by_its_process(tmp_path: Path) -> 
         del entry["token"]
         (tmp_path / LOCK_NAME).write_text(json.dumps(entry))
         if refused:
-            with pytest.raises(InputError, match=f"process {pid} on "):
+            with pytest.raises(RunBusyError, match=f"process {pid} on "):
                 take(tmp_path)
     take(tmp_path)
     assert json.loads((tmp_path / LOCK_NAME).read_text())["token"]
@@ -222,7 +222,7 @@ def test_a_full_disk_leaves_no_lock_without_a_name(tmp_path: Path, monkeypatch: 
 def test_ages_follow_the_clock_of_the_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_lock(tmp_path, host="other")
     monkeypatch.setattr(time, "time", lambda: 2e9)
-    with pytest.raises(InputError, match=r" \d s old"):
+    with pytest.raises(RunBusyError, match=r" \d s old"):
         take(tmp_path)
 
 
@@ -240,7 +240,7 @@ def test_of_two_that_take_over_the_same_stale_lock_one_gives_way(
             rival.append(leave_lock(tmp_path, host="rival"))
 
     monkeypatch.setattr(run_lock, "_require_stale", slowly)
-    with pytest.raises(InputError, match="on rival at work"):
+    with pytest.raises(RunBusyError, match="on rival at work"):
         take(tmp_path)
     assert [found_driver(tmp_path)] == rival
 
@@ -260,7 +260,7 @@ def test_a_driver_knows_its_own_lock_by_a_text_that_no_other_process_has(tmp_pat
     assert (tmp_path / LOCK_NAME).read_bytes() != first, "a renewed lock is another version everywhere"
     twin = leave_lock(tmp_path)
     assert replace(twin, token=this_process().token) == this_process()
-    with pytest.raises(InputError, match=f"process {os.getpid()} "):
+    with pytest.raises(RunBusyError, match=f"process {os.getpid()} "):
         take(tmp_path)
 
 
@@ -298,7 +298,7 @@ def test_a_lock_from_the_future_that_is_renewed_is_respected(
             leave_lock(tmp_path, host="other", age_s=-86_400)
 
     monkeypatch.setattr(time, "sleep", sleep)
-    with pytest.raises(InputError, match=r"on other at work, its last sign of life 0 s old"):
+    with pytest.raises(RunBusyError, match=r"on other at work, its last sign of life 0 s old"):
         require_free(tmp_path, say=lambda _: None)
     assert looks == [run_lock._LOOK_S] * 3
     assert found_driver(tmp_path).host == "other"
@@ -319,7 +319,7 @@ def test_a_lock_some_seconds_ahead_is_no_clock_that_was_changed(
     """Machines of one store differ that much; nobody waits for it."""
     leave_lock(tmp_path, host="other", age_s=-3)
     monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it was watched"))
-    with pytest.raises(InputError, match="on other at work"):
+    with pytest.raises(RunBusyError, match="on other at work"):
         take(tmp_path, say=lambda _: pytest.fail("it was watched"))
 
 
@@ -474,7 +474,7 @@ class TestInABucket:
 
     def test_a_live_driver_is_named(self, folder: StorePath) -> None:
         left = self.left(folder, host="other")
-        with pytest.raises(InputError, match=r"on other at work, its last sign of life \d s old") as caught:
+        with pytest.raises(RunBusyError, match=r"on other at work, its last sign of life \d s old") as caught:
             take(folder)
         assert f"delete {folder}/{LOCK_NAME}" in str(caught.value)
         assert self.holder(folder) == left
@@ -490,7 +490,7 @@ class TestInABucket:
             try:
                 take(folder)
                 break
-            except InputError:
+            except RunBusyError:
                 time.sleep(0.2)
         assert self.holder(folder) == this_process()
 
@@ -517,7 +517,7 @@ class TestInABucket:
             here.driver = driver
             try:
                 take(folder)
-            except InputError:
+            except RunBusyError:
                 return False
             return True
 
@@ -536,7 +536,7 @@ class TestInABucket:
 
         def only_the_old_one(path: StorePath, held: run_lock._Held, say: object) -> None:
             if held.holder != stale:
-                raise InputError("one driver at a time", came="another", remedy="wait")
+                raise RunBusyError("one driver at a time", came="another", remedy="wait")
             together.wait(30)
 
         monkeypatch.setattr(run_lock, "this_driver", lambda: here.driver)
@@ -546,7 +546,7 @@ class TestInABucket:
             here.driver = driver
             try:
                 take(folder)
-            except InputError:
+            except RunBusyError:
                 return False
             return True
 

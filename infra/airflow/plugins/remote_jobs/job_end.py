@@ -50,6 +50,9 @@ VERIFY_ENDS: dict[int, str] = {
     4: "the run is not sound. Damaged records heal when its own command is started again (clear `segment`)",
 }
 """The same of jobs/verify_run.py."""
+BUSY = 5
+"""Exit code of a job that meets another driver in its run: one that lives, or one that died without giving
+the lock back. Such a lock counts for nothing after five minutes; later tries go on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +123,8 @@ def judge(
             outcome="fail", text=f"{name} ended with exit code {code}: {ends[code]}. {last_line(log)}"
         )
     how = "did not start, or went with its node" if code is None else f"ended with exit code {code}"
+    if code == BUSY:
+        how += f": another driver is at work in its run. {last_line(log)}"
     text = f"{name} {how}. Another try goes on from what is committed. {state.message.strip()[-2000:]}"
     return Verdict(outcome="again", text=text.strip())
 
