@@ -5,8 +5,9 @@ the beginning of the run's fingerprint. Ray exports them from the driver's node,
 `terraquery_tiles` is `ray_terraquery_tiles_total`. METRICS is the whole list.
 
 Ray forgets a gauge that is not set again, and a run that hangs has no events. So `beating` sets all gauges
-anew every BEAT_S seconds. When the driver ends they disappear from Ray; Prometheus keeps what it has scraped,
-and the log has everything.
+anew every BEAT_S seconds. Shares are made of gauges alone: they are set together, and belong to one start,
+where a counter of Ray's goes on counting over all starts of a run. When the driver ends gauges disappear;
+Prometheus keeps what it has scraped, and the log has everything.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from typing import Any, Literal, Protocol
 
 Kind = Literal["counter", "gauge"]
 
-BEAT_S = 5.0
-"""Ray collects what was set every ten seconds."""
+BEAT_S = 1.0
+"""Ray collects what was set every `metrics_report_interval_ms`, at most once a second, and forgets what was
+not set within the last two of these intervals. A slower beat would leave gaps.
+"""
 
 METRICS: Mapping[str, tuple[Kind, str, tuple[str, ...]]] = {
     "terraquery_tiles": ("counter", "Tiles that ended, by state", ("state",)),
@@ -31,6 +34,7 @@ METRICS: Mapping[str, tuple[Kind, str, tuple[str, ...]]] = {
     "terraquery_used": ("counter", "Calls and tokens of the prompter", ("kind",)),
     "terraquery_blocks_left": ("gauge", "Blocks that this start has yet to commit", ()),
     "terraquery_tiles_planned": ("gauge", "Tiles that this start has to do", ()),
+    "terraquery_tiles_left": ("gauge", "Tiles of them in blocks that are not committed yet", ()),
     "terraquery_actors": ("gauge", "Actors of each pool", ("role",)),
     "terraquery_reserved_gpus": ("gauge", "GPUs that the pools reserve", ()),
     "terraquery_last_block_time": ("gauge", "When the last block was committed, seconds since 1970", ()),
@@ -59,6 +63,7 @@ class RunMetrics:
         self._run = run[:16]
         self._clock = clock
         self._left = 0
+        self._tiles_left = 0
         self._gauges: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._turn = threading.Lock()
 
@@ -93,8 +98,10 @@ class RunMetrics:
     def _inference(self, values: Mapping[str, Any]) -> None:
         """The first block is waited for from now on."""
         self._left = values["blocks"]
+        self._tiles_left = values["tiles"]
         self._set("terraquery_blocks_left", self._left)
         self._set("terraquery_tiles_planned", values["tiles"])
+        self._set("terraquery_tiles_left", self._tiles_left)
         self._set("terraquery_last_block_time", self._clock())
 
     def _pools(self, values: Mapping[str, Any]) -> None:
@@ -104,7 +111,9 @@ class RunMetrics:
 
     def _block(self, values: Mapping[str, Any]) -> None:
         self._left -= 1
+        self._tiles_left -= values["found"] + values["empty"] + values["failed"]
         self._set("terraquery_blocks_left", self._left)
+        self._set("terraquery_tiles_left", self._tiles_left)
         self._set("terraquery_last_block_time", self._clock())
         self._add("terraquery_blocks", 1)
         states = {

@@ -40,12 +40,13 @@ def test_every_metric_follows_from_the_events() -> None:
     metrics.heard("started", {"runner": "ray"})
     metrics.heard("inference", {"blocks": 3, "tiles": 12, "done": 0})
     assert (sums.of("blocks_left"), sums.of("tiles_planned"), sums.of("last_block_time")) == (3, 12, 77)
+    assert sums.of("tiles_left") == 12
     metrics.heard("pools", {"actors": {"reader": 2, "prompter": 1}, "reserved_gpus": 1.5})
     late = [{"tile": "t1", "query": 0, "reason": "timeout", "error": "late"}]
     times = [reading("prompt", "h:a", 1.0, 2.5, calls=4, prompt_tokens=0), reading("read", "h:r", 0.0, 1.0)]
     for told in (block("b0", times, failures=late), block("b1", times)):
         metrics.heard("block", {**told, "nodata": 1})
-    assert (sums.of("blocks_left"), sums.of("blocks")) == (1, 2)
+    assert (sums.of("blocks_left"), sums.of("blocks"), sums.of("tiles_left")) == (1, 2, 4)
     assert (sums.of("actors", role="reader"), sums.of("reserved_gpus")) == (2, 1.5)
     assert (sums.of("tiles", state="found"), sums.of("tiles", state="failed")) == (5, 1)
     assert (sums.of("tiles", state="empty"), sums.of("tiles", state="unseen")) == (None, 2)
