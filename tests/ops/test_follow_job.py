@@ -98,6 +98,14 @@ def test_the_log_is_said_line_by_line_and_kept_whole() -> None:
     assert ending.state == DONE
 
 
+@pytest.mark.parametrize(
+    ("waited_s", "pause_s"), [(0.0, 1.0), (10.0, 1.0), (40.0, 4.0), (300.0, 30.0), (9000.0, 30.0)]
+)
+def test_the_first_looks_come_soon(waited_s: float, pause_s: float) -> None:
+    assert Watch(poll_s=30.0).pause_s(waited_s) == pause_s
+    assert Watch(poll_s=0.5).pause_s(waited_s) == 0.5
+
+
 def test_a_server_that_comes_back_is_waited_for() -> None:
     away = httpx.ConnectError("away")
     server = Server(looks=[away, JobState(status="RUNNING"), away, away, DONE], logs=["x\n"])

@@ -21,6 +21,8 @@ from remote_jobs.job_end import LATE, UNKNOWN, UNREACHABLE, JobState, unread
 
 UNREACHABLE_S = 300.0
 """Seconds without any answer after which a task stops waiting. Its next try finds the job, if it lives."""
+SOONEST_S = 1.0
+"""Seconds after which a server is asked again about a job that has just been begun to watch."""
 MOST_KEPT = 200_000
 """Characters of a log that are given back with the end."""
 
@@ -39,10 +41,16 @@ class RemoteJobs(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """How to wait: seconds between two looks, and when it is over, if ever (seconds since 1970)."""
+    """How to wait: the longest time between two looks, and when it is over, if ever (seconds since 1970)."""
 
     poll_s: float
     until: float | None = None
+
+    def pause_s(self, waited_s: float) -> float:
+        """How long to wait for the next look: a tenth of what was waited. So a short job is seen to end soon,
+        and a long one asks for little.
+        """
+        return min(self.poll_s, max(SOONEST_S, waited_s / 10))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +108,7 @@ async def start_or_find(
 async def follow(jobs: RemoteJobs, name: str, watch: Watch, say: Callable[[str], None]) -> Ending:
     """Wait until the job has ended or `watch` is over, and say its log meanwhile."""
     heard = _Heard(say=say)
-    answered = time.monotonic()
+    began = answered = time.monotonic()
     while True:
         try:
             state = await jobs.look(name)
@@ -113,13 +121,13 @@ async def follow(jobs: RemoteJobs, name: str, watch: Watch, say: Callable[[str],
             state = JobState(status=UNREACHABLE, message=text)
             if silent_s < UNREACHABLE_S:
                 say(text)
-                await asyncio.sleep(watch.poll_s)
+                await asyncio.sleep(watch.pause_s(time.monotonic() - began))
                 continue
         if state.alive and watch.until is not None and time.time() >= watch.until:
             state = replace(state, status=LATE, message="its time (execution_timeout) is over; it is stopped")
         if not state.alive:
             return Ending(state=state, log=heard.log[-MOST_KEPT:])
-        await asyncio.sleep(watch.poll_s)
+        await asyncio.sleep(watch.pause_s(time.monotonic() - began))
 
 
 async def whole_log(jobs: RemoteJobs, name: str, known: str) -> str:

@@ -83,6 +83,7 @@ class RayJobOperator(BaseOperator):
     settings: further fields of Ray's request, such as {"runtime_env": {"env_vars": {...}}}.
     ends: exit codes that another try cannot mend, with what they mean. By default those of segment_region.py.
     nothing_to_do: words with which the job says that there is nothing to do; the task is then skipped.
+    poll_s: longest time between two looks at the job, in seconds. The first come sooner (`Watch.pause_s`).
     deferrable: False waits in the worker.
 
     `execution_timeout` counts from the start of a try, and includes the time in which the task is deferred.
