@@ -24,6 +24,7 @@ from pipeline.run.imagery_flags import (
 from pipeline.run.job_exit import exit_code, run_job
 from pipeline.run.job_options import (
     add_auto_runner_option,
+    add_limits_of_spending,
     add_merge_mode_options,
     add_preset_options,
     add_price_option,
@@ -82,10 +83,14 @@ is given up, and how long), first_failures = 32 and failures_in_row = 256 (when 
 (--runner local) cannot survive its own death: start the same command again, and it finds the culprit (where
 --out is a bucket: on the same machine, which keeps the notes of what was at work).
 
+With --max-cost and --max-hours a run begins no block once all of its starts together have spent so much.
+Blocks at hand are committed, and what they take comes on top; a run whose blocks are all committed is
+published. An --update with another area or other scenes counts anew. cost.json says what was spent.
+
 Exit codes: 0 complete, 2 bad input (nothing was started), 3 more tiles failed than --max-failed-share (the
-rest is committed; see coverage.parquet), 4 stopped because tile after tile failed (resumable),
-5 another driver is at work in --out (wait for it), 130 interrupted (Ctrl-C), 143 terminated (SIGTERM),
-1 anything else."""
+rest is committed; see coverage.parquet), 4 stopped because tile after tile failed (resumable), 5 another
+driver is at work in --out (wait for it), 6 stopped at --max-cost or --max-hours (resumable with a higher one;
+nothing was published), 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), 1 anything else."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -226,6 +231,7 @@ def _add_running(top: argparse.ArgumentParser) -> None:
         help="share of the tiles, 0 to 1, that may fail in a run that ends with exit code 0 (default: 0)",
     )
     add_price_option(running)
+    add_limits_of_spending(running)
     running.add_argument(
         "--new-run", action="store_true", help="delete an earlier run in --out first (never another file)"
     )
@@ -333,6 +339,7 @@ def request_of(args: argparse.Namespace) -> Any:
     """The command line as a `RunRequest`. Raises InputError; opens no imagery."""
     from pipeline.grid.mosaic_order import mosaic_order
     from pipeline.run import config as cfg
+    from pipeline.run.budget import SpendingOptions
     from pipeline.run.prepare import RunRequest
 
     if not args.source:
@@ -376,7 +383,9 @@ def request_of(args: argparse.Namespace) -> Any:
         new_run=args.new_run,
         update=_update(args),
         max_failed_share=_failed_share(args.max_failed_share),
-        price_per_hour=args.price_per_hour,
+        spending=SpendingOptions(
+            price_per_hour=args.price_per_hour, max_cost=args.max_cost, max_hours=args.max_hours
+        ),
     )
 
 

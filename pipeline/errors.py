@@ -13,7 +13,8 @@
     |-- MemoryShortError
     |-- UnexpectedError
     |-- IncompleteRunError
-    `-- StoppedRunError        exit code 4
+    |-- StoppedRunError        exit code 4
+    `-- BudgetSpentError       exit code 6
 
 A message says what was required, what came, and what to do next. Per-tile problems are not exceptions once
 they are known: they become rows with `TileStatus.FAILED` and a reason. What libraries raise is turned into
@@ -135,3 +136,10 @@ class StoppedRunError(TerraqueryError):
     and resumable; nothing was published."""
 
     exit_code = 4
+
+
+class BudgetSpentError(TerraqueryError):
+    """A run was stopped because it has spent what it may. What was begun is committed and resumable; nothing
+    was published. To try again without a higher limit would be in vain."""
+
+    exit_code = 6

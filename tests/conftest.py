@@ -48,6 +48,7 @@ RAY_FILES = tuple(
         "restitch",
         "scale_out",
         "signed_on_ray",
+        "spending",
         "stopping_ray",
         "zones_on_ray",
     )

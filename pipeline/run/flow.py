@@ -15,8 +15,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.errors import BudgetSpentError
 from pipeline.files.raster_access import PROCESS_CACHE_MB, SMALL_CACHE_MB, set_process_defaults
 from pipeline.files.run_times import fixed_time
+from pipeline.run.budget import Budget, SpendingOptions, open_budget
 from pipeline.run.closing import MergedRun, close_run
 from pipeline.run.config import Runner, RunnerChoice
 from pipeline.run.events.event_log import EventLog, read_events, told_to_its_end
@@ -27,6 +29,7 @@ from pipeline.run.events.run_metrics import RunMetrics
 from pipeline.run.imagery_text import imagery_text
 from pipeline.run.infer.actors import RUN, PromptActor, ReadActor, SegmentActor
 from pipeline.run.infer.block_rows import block_to_row, image_row_bytes
+from pipeline.run.infer.intake import ALWAYS, Intake
 from pipeline.run.infer.local_steps import Work, run_local
 from pipeline.run.infer.progress import BlockSummary, Progress
 from pipeline.run.infer.run_breaker import RunBreaker
@@ -126,9 +129,12 @@ def run_together(
             text = imagery_text([source.to_dict() for source in claimed[-1].context.scene_sources])
             say(f"\n{name}\n{text}" if name else text)
         contexts = [each.context for each in claimed]
+        prints = [plan.fingerprint for plan in plans]
+        budget = open_budget(plans[0].request.spending, lambda: read_events(root), prints)
         with (
+            _priced(root, budget.options, say),
             _logged(root, say) as screen,
-            told_to_its_end(root, runner=runner, runs=[plan.fingerprint for plan in plans]) as events,
+            told_to_its_end(root, runner=runner, runs=prints) as events,
         ):
             work = []
             for name, plan, context in zip(names, plans, contexts, strict=True):
@@ -137,7 +143,7 @@ def run_together(
                 for note in left.notes:
                     screen.say(f"note: {name}{note}")
                 work.append((replace(context, redone=left.redone), left))
-            infer(work, runner=runner, screen=screen, events=events)
+            infer(work, runner=runner, screen=screen, events=events, budget=budget)
             inference_s = time.monotonic() - started
             runs = []
             for name, each, require_still_alone in zip(names, claimed, locks, strict=True):
@@ -145,7 +151,7 @@ def run_together(
                 events.tell("publishing", run=name.removesuffix(": "))
                 runs.append(_published(each, name, runner, screen, started, inference_s))
                 events.tell("published", run=name.removesuffix(": "), snapshot=runs[-1].info.snapshot)
-        costs = _costs(root, plans[0].request.price_per_hour)
+        costs = _costs(root, budget.options)
     for name, run, context in zip(names, runs, contexts, strict=True):
         text = result_table(run.info, context.run_dir, run.published)
         say(f"\n{name}\n{text}" if name else text)
@@ -154,12 +160,23 @@ def run_together(
     return runs
 
 
-def _costs(root: RunDir, price_per_hour: float | None) -> RunCosts | None:
+@contextmanager
+def _priced(root: RunDir, options: SpendingOptions, say: Say) -> Iterator[None]:
+    """Say what a run has cost, and write it down, when the body is stopped for that."""
+    try:
+        yield
+    except BudgetSpentError:
+        if (costs := _costs(root, options)) is not None:
+            say(cost_text(costs))
+        raise
+
+
+def _costs(root: RunDir, options: SpendingOptions) -> RunCosts | None:
     """Sum up what all starts of a run cost, and write it down. None: times are fixed, or logs do not come."""
     if fixed_time() is not None:
         return None
     try:
-        costs = costs_of(root, read_events(root), price_per_hour=price_per_hour)
+        costs = costs_of(root, read_events(root), price_per_hour=options.price_per_hour)
     except OSError:
         return None
     write_costs(root, costs)
@@ -246,11 +263,16 @@ def _set_cache(runner: RunnerChoice) -> None:
 
 
 def infer(
-    work: Sequence[tuple[RunContext, Todo]], *, runner: Runner, screen: Screen, events: EventLog
+    work: Sequence[tuple[RunContext, Todo]],
+    *,
+    runner: Runner,
+    screen: Screen,
+    events: EventLog,
+    budget: Budget,
 ) -> None:
     """Do phase one of all runs, show how far it is, and tell its events.
 
-    Raises StoppedRunError when tile after tile fails.
+    Raises StoppedRunError when tile after tile fails, and BudgetSpentError when the budget did not last.
     """
     blocks = [(context, left.blocks) for context, left in work if left.blocks]
     n_tiles = sum(len(block.tiles) for _, some in blocks for block in some)
@@ -260,16 +282,28 @@ def infer(
 
     events.tell("inference", blocks=sum(len(some) for _, some in blocks), tiles=n_tiles, done=done_before)
 
+    n_blocks = sum(len(some) for _, some in blocks)
+    stay = sum(left.changes.n_stay for _, left in work)
+    if n_blocks and (told := budget.left_text()):
+        screen.say(told)
+
+    committed = 0
+
     def count(block: BlockSummary) -> None:
+        nonlocal committed
+        committed += 1
         events.tell("block", **block_event(block))
         progress.add(block)
         if progress.done < progress.total:  # there is something to stop
             breaker.add(block)
 
-    run_blocks(blocks, count, runner=runner, screen=screen, events=events)
-    events.tell("inferred")
+    if budget.intake.is_open:
+        run_blocks(blocks, count, runner=runner, screen=screen, events=events, intake=budget.intake)
+        events.tell("inferred")
     for context, _ in work:
         context.journal.reset()  # a process that died with its record committed has left a note
+    if committed < n_blocks:
+        raise budget.stopped(done=stay + committed, left=n_blocks - committed)
 
 
 def run_blocks(
@@ -279,24 +313,28 @@ def run_blocks(
     runner: Runner,
     screen: Screen,
     events: EventLog,
+    intake: Intake = ALWAYS,
 ) -> None:
-    """Work through the blocks of all runs; calls `on_done` in this process for each that is committed.
+    """Work through the blocks of all runs; calls `on_done` in this process for each that is committed. Once
+    `intake` is closed, no block is begun.
 
     Raises ModelError when a model does not load or its engine dies.
     """
     if not work:
         return
-    flow = _run_on_ray(work, screen, events) if runner == "ray" else _run_here(work, screen)
+    flow = _run_on_ray(work, screen, events, intake) if runner == "ray" else _run_here(work, screen, intake)
     for summary in flow:
         on_done(summary)
 
 
-def _run_here(work: Sequence[Work], screen: Screen) -> Iterator[BlockSummary]:
+def _run_here(work: Sequence[Work], screen: Screen, intake: Intake) -> Iterator[BlockSummary]:
     """One process, one block at a time; another one for what this one does not survive."""
-    yield from run_local(work, screen)
+    yield from run_local(work, screen, intake=intake)
 
 
-def _run_on_ray(work: Sequence[Work], screen: Screen, events: EventLog) -> Iterator[BlockSummary]:
+def _run_on_ray(
+    work: Sequence[Work], screen: Screen, events: EventLog, intake: Intake
+) -> Iterator[BlockSummary]:
     """Each step in actors of its own, many blocks on their way at once."""
     for context, _ in work:
         context.journal.reset()
@@ -326,7 +364,8 @@ def _run_on_ray(work: Sequence[Work], screen: Screen, events: EventLog) -> Itera
             f"Ray starts, and its actors are loading {models}", "the first block came through after"
         ) as came,
     ):
-        for row in run_actors(rows, stages, contexts, pools, row_bytes=weight, on_sized=sized):
+        flow = run_actors(rows, stages, contexts, pools, row_bytes=weight, on_sized=sized, intake=intake)
+        for row in flow:
             came()
             yield BlockSummary(**row)
 

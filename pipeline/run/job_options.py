@@ -58,6 +58,30 @@ def add_price_option(group: _ActionsContainer) -> None:
     )
 
 
+def add_limits_of_spending(group: _ActionsContainer) -> None:
+    """Add --max-cost and --max-hours, None when not given."""
+    group.add_argument(
+        "--max-cost",
+        type=_limit,
+        metavar="AMOUNT",
+        help="stop, resumably, when all starts of this run together have cost so much, by --price-per-hour "
+        "and in its currency",
+    )
+    group.add_argument(
+        "--max-hours",
+        type=_limit,
+        metavar="H",
+        help="stop, resumably, when all starts of this run together have taken so many hours",
+    )
+
+
+def _limit(text: str) -> float:
+    limit = float(text)
+    if not 0 < limit < math.inf:
+        raise argparse.ArgumentTypeError(f"a limit must be above 0, got {text}")
+    return limit
+
+
 def _price(text: str) -> float:
     price = float(text)
     if not 0 <= price < math.inf:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from pipeline.prompt.build_prompter import (
 from pipeline.prompt.profile import load_profile
 from pipeline.prompt.prompter_checkpoint import resolve_model
 from pipeline.run.block_inputs import aim_of, inputs_of_plan, shared_fingerprint
+from pipeline.run.budget import SpendingOptions
 from pipeline.run.choose_runner import ChosenRunner, choose_runner
 from pipeline.run.config import (
     Preset,
@@ -75,8 +76,8 @@ class RunRequest:
     """Go on with the run that is there, although its area or its scenes have changed."""
     max_failed_share: float = 0.0
     """Share of the planned tiles that may fail in a run that counts as done."""
-    price_per_hour: float | None = None
-    """Of all machines of the run together; None: not known."""
+    spending: SpendingOptions = field(default_factory=SpendingOptions)
+    """What an hour costs, and what the run may."""
 
 
 @dataclass(frozen=True, kw_only=True)

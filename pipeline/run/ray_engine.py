@@ -32,6 +32,7 @@ from pipeline.run.choose_runner import cluster_named
 from pipeline.run.config import Pool, ResourceOptions, Role
 from pipeline.run.events.run_metrics import METRICS
 from pipeline.run.infer.block_rows import store_limit_bytes
+from pipeline.run.infer.intake import ALWAYS, Intake, closing
 from pipeline.run.merge.merge_job import MergeJob, Task
 from pipeline.run.pool_sizes import Node, PoolSizes, size_pools
 from pipeline.run.ray_access import joining_refused, own_token, require_closed
@@ -95,13 +96,15 @@ def run_actors(
     *,
     row_bytes: int | None = None,
     on_sized: Callable[[Sequence[Node], PoolSizes], None] | None = None,
+    intake: Intake = ALWAYS,
 ) -> Iterator[dict[str, Any]]:
     """Send rows (scalars and bytes) through stages of actors. Yields the rows of the last stage as they are
     done, in any order.
 
     `row_bytes`: size of the heaviest row between stages, which bounds the object store that the flow may
-    fill. None: Ray decides. `on_sized`: told the nodes and the sizes of the pools. Raises InputError when the
-    pools need more than the cluster has, and whatever a worker raised.
+    fill. None: Ray decides. `on_sized`: told the nodes and the sizes of the pools. `intake`: rows that have
+    not come in when it closes do not come at all. Raises InputError when the pools need more than the cluster
+    has, and whatever a worker raised.
     """
     import ray.data
 
@@ -115,11 +118,11 @@ def run_actors(
         if row_bytes is None
         else store_limit_bytes(row_bytes, [sizes.of(stage.role) * stage.in_flight for stage in stages])
     )
-    intake = _open_intake()
+    door = _open_door()
     dataset = ray.data.read_datasource(
-        _row_source(rows, intake), override_num_blocks=len(rows), num_cpus=resources.plan_cpus
+        _row_source(rows, door), override_num_blocks=len(rows), num_cpus=resources.plan_cpus
     )
-    with _paired(resources, sizes.pairs) as pairs:
+    with closing(intake, door.close.remote), _paired(resources, sizes.pairs) as pairs:
         for stage in stages:
             place = None if stage.role == "reader" else pairs
             pool = resources.pool(stage.role)
@@ -127,7 +130,7 @@ def run_actors(
         try:
             done = iter(dataset.iter_rows())
             yield from islice(done, 1)  # until then actors are loading, which nobody should wait for
-            with unbroken(on_stop=intake.close.remote):
+            with unbroken(on_stop=door.close.remote):
                 yield from done
         except ray.exceptions.RayError as error:
             raise _readable(error) from error
@@ -206,13 +209,11 @@ def _paired(resources: ResourceOptions, n_pairs: int) -> Iterator[_Pairs | None]
             remove_placement_group(group)
 
 
-def _open_intake() -> Any:
-    """An actor that every row asks whether it may still come in. Once it is closed, none does, and the rows
-    that are on their way go on to the end.
-    """
+def _open_door() -> Any:
+    """An actor that lets rows in until it is closed. Those that are on their way go on to the end."""
     import ray
 
-    class Intake:
+    class Door:
         def __init__(self) -> None:
             self._open = True
 
@@ -222,10 +223,10 @@ def _open_intake() -> Any:
         def is_open(self) -> bool:
             return self._open
 
-    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Intake).remote()
+    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Door).remote()
 
 
-def _row_source(rows: list[dict[str, Any]], intake: Any) -> Datasource:
+def _row_source(rows: list[dict[str, Any]], door: Any) -> Datasource:
     """A lazy Ray Datasource with one read task per row; `from_items` would materialise and hide the read
     operator.
     """
@@ -249,16 +250,16 @@ def _row_source(rows: list[dict[str, Any]], intake: Any) -> Datasource:
 
     def _read_task(row: dict[str, Any]) -> ReadTask:
         metadata = BlockMetadata(num_rows=1, size_bytes=_row_bytes(row), exec_stats=None)
-        return ReadTask(lambda: _admitted(row, intake), metadata)
+        return ReadTask(lambda: _admitted(row, door), metadata)
 
     return RowSource()
 
 
-def _admitted(row: dict[str, Any], intake: Any) -> list[pa.Table]:
+def _admitted(row: dict[str, Any], door: Any) -> list[pa.Table]:
     import ray
 
     table = pa.Table.from_pylist([row])
-    return [table if ray.get(intake.is_open.remote()) else table.slice(0, 0)]
+    return [table if ray.get(door.is_open.remote()) else table.slice(0, 0)]
 
 
 def _row_bytes(row: dict[str, Any]) -> int:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.errors import BudgetSpentError
 from pipeline.files.public_text import public_text
 from pipeline.files.run_times import fixed_time
 from pipeline.write.run_dir import RunDir
@@ -30,8 +31,8 @@ from pipeline.write.run_dir import RunDir
 UPLOAD_S = 30.0
 """Seconds between two copies of a log to the bucket: one request each."""
 
-ENDS = ("ended", "failed")
-"""Events that end a start. One without either was killed, or is at work."""
+ENDS = ("ended", "stopped", "failed")
+"""Events that end a start. One without any was killed, or is at work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,8 @@ def told_to_its_end(run_dir: RunDir, **about: object) -> Iterator[EventLog]:
     try:
         yield log
     except BaseException as error:
-        log.tell("failed", error=str(error)[:_MOST_CHARS], kind=type(error).__name__)
+        end = "stopped" if isinstance(error, BudgetSpentError) else "failed"
+        log.tell(end, error=str(error)[:_MOST_CHARS], kind=type(error).__name__)
         raise
     else:
         log.tell("ended")

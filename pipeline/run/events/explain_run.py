@@ -15,7 +15,7 @@ from statistics import median
 
 from pipeline.errors import InputError
 from pipeline.run.events.event_log import Event, read_events
-from pipeline.run.events.run_costs import RunCosts, StartCost, costs_of
+from pipeline.run.events.run_costs import RunCosts, StartCost, costs_of, duration_text
 from pipeline.run.infer.run_breaker import REMEDIES
 from pipeline.run.summary import table
 from pipeline.schema.tile_answers import Reason
@@ -59,7 +59,7 @@ def explain_events(events: Sequence[Event], costs: RunCosts) -> str:
 def cost_text(costs: RunCosts) -> str:
     """Tell what a run cost, in a few lines."""
     rows = {
-        "time": f"{_duration(costs.seconds)} in {_count(len(costs.starts), 'start')}",
+        "time": f"{duration_text(costs.seconds)} in {_count(len(costs.starts), 'start')}",
         "tiles": f"{costs.tiles:,} worked on",
     }
     if costs.km2 is not None:
@@ -89,10 +89,10 @@ def _starts_text(costs: RunCosts) -> str:
             "publishing": start.publishing_s,
             "other": start.other_s,
         }
-        parts = ", ".join(f"{name} {_duration(s)}" for name, s in spent.items() if s >= 0.05)
+        parts = ", ".join(f"{name} {duration_text(s)}" for name, s in spent.items() if s >= 0.05)
         done = f"{_count(start.blocks, 'block')}, {_count(start.tiles, 'tile')}, {start.failed} failed"
         name = start.name.removesuffix(".jsonl")
-        lines.append(f"start {name}: {start.end} after {_duration(start.seconds)}")
+        lines.append(f"start {name}: {start.end} after {duration_text(start.seconds)}")
         lines.append(f"  {done}")
         if parts:
             lines.append(f"  {parts}")
@@ -111,7 +111,7 @@ def _pools_text(starts: Sequence[StartCost]) -> str:
         if not whole:
             continue
         shares[role] = use.busy_s / whole
-        load = f", after {_duration(use.load_s / use.workers)} of loading each" if use.load_s else ""
+        load = f", after {duration_text(use.load_s / use.workers)} of loading each" if use.load_s else ""
         name = "all steps" if role == "all" else f"{role}s"
         busy = f"busy {100 * shares[role]:.0f} % of the working time"
         rows[name] = f"{_count(use.workers, 'worker')}, {busy}{load}"
@@ -138,8 +138,8 @@ def _slow_text(events: Sequence[Event]) -> str:
         usual = median(seconds for seconds, _, _ in entries)
         for seconds, name, worker in entries:
             if seconds > SLOW_TIMES * usual and seconds > LEAST_SLOW_S:
-                took = f"{_STAGES[stage]} of {name} took {_duration(seconds)} on {worker}"
-                slow.append((seconds, f"{took} (usually {_duration(usual)})"))
+                took = f"{_STAGES[stage]} of {name} took {duration_text(seconds)} on {worker}"
+                slow.append((seconds, f"{took} (usually {duration_text(usual)})"))
     if not slow:
         return ""
     return "\n".join(["slow blocks", *(f"  {text}" for _, text in sorted(slow, reverse=True)[:SLOW_BLOCKS])])
@@ -167,11 +167,3 @@ def _failures_text(events: Sequence[Event]) -> str:
 
 def _count(n: int, what: str) -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -26,7 +26,7 @@ from pipeline.run.events.stage_times import StageTime
 from pipeline.write.run_dir import RunDir
 from pipeline.write.zoned.zoned_json import read_any_run
 
-End = Literal["ended", "failed", "killed or at work"]
+End = Literal["ended", "stopped", "failed", "killed or at work"]
 
 HOUR_S = 3600.0
 
@@ -220,3 +220,12 @@ def _busy(readings: Sequence[StageTime], since: float, until: float) -> float:
         total += max(end - max(begin, reached), 0.0)
         reached = max(reached, end)
     return total
+
+
+def duration_text(seconds: float) -> str:
+    """Tell a duration in its largest units."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

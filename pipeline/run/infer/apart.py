@@ -20,6 +20,7 @@ from typing import Protocol
 
 from pipeline.errors import ModelError, TerraqueryError, UnexpectedError
 from pipeline.run.infer.deadlines import end_process_when_stuck
+from pipeline.run.infer.intake import ALWAYS, Intake
 from pipeline.run.infer.progress import BlockSummary
 from pipeline.run.infer.steps import RunContext
 from pipeline.run.shortage import shortage
@@ -59,18 +60,21 @@ class Worker(Protocol):
 type Build = Callable[[Sequence[RunContext]], Worker]
 
 
-def run_apart(contexts: Sequence[RunContext], jobs: Sequence[Job], *, build: Build) -> Iterator[BlockSummary]:
+def run_apart(
+    contexts: Sequence[RunContext], jobs: Sequence[Job], *, build: Build, intake: Intake = ALWAYS
+) -> Iterator[BlockSummary]:
     """Do blocks in a child process; yields what came of each as it is committed.
 
-    `build` makes the worker in the child, which imports it by its name. Raises what the child raised, and
-    ModelError when children die again and again before they begin a block.
+    `build` makes the worker in the child, which imports it by its name. `intake`: once it is closed no block
+    is begun. Raises what the child raised, and ModelError when children die again and again before they begin
+    a block.
     """
     left = list(jobs)
     stillborn = 0
-    while left:
+    while left and intake.is_open:
         noted = [context.journal.noted() for context in contexts]
         came = len(left)
-        for message in _child(contexts, left, build):
+        for message in _child(contexts, left, build, intake):
             if isinstance(message, TerraqueryError):
                 raise message
             yield message
@@ -84,12 +88,14 @@ def run_apart(contexts: Sequence[RunContext], jobs: Sequence[Job], *, build: Bui
             )
 
 
-def _child(contexts: Sequence[RunContext], jobs: Sequence[Job], build: Build) -> Iterator[Message]:
+def _child(
+    contexts: Sequence[RunContext], jobs: Sequence[Job], build: Build, intake: Intake
+) -> Iterator[Message]:
     """Start a child, and yield what it sends until it ends."""
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit locks of threads that it has not
     receive, send = spawn.Pipe(duplex=False)
     child = spawn.Process(
-        target=_work, args=(tuple(contexts), tuple(jobs), build, send), name="terraquery-apart"
+        target=_work, args=(tuple(contexts), tuple(jobs), build, intake, send), name="terraquery-apart"
     )
     child.start()
     send.close()
@@ -110,7 +116,9 @@ def _child(contexts: Sequence[RunContext], jobs: Sequence[Job], build: Build) ->
         child.join()
 
 
-def _work(contexts: tuple[RunContext, ...], jobs: tuple[Job, ...], build: Build, send: Connection) -> None:
+def _work(
+    contexts: tuple[RunContext, ...], jobs: tuple[Job, ...], build: Build, intake: Intake, send: Connection
+) -> None:
     """The life of a child."""
     for number in SIGNALS:  # they reach the parent too, which ends this one
         signal.signal(number, lambda *_: None)
@@ -119,6 +127,8 @@ def _work(contexts: tuple[RunContext, ...], jobs: tuple[Job, ...], build: Build,
     try:
         worker = build(contexts)
         for job in jobs:
+            if not intake.is_open:
+                break
             send.send(worker.do(job))
         worker.close()
     except TerraqueryError as error:

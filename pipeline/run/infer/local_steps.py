@@ -19,6 +19,7 @@ from pipeline.prompt.looks.verifier import LooksAt
 from pipeline.run.events.stage_times import Stopwatch
 from pipeline.run.infer.apart import Job, Worker, run_apart
 from pipeline.run.infer.deadlines import Hand, LoopThread, OverdueError
+from pipeline.run.infer.intake import ALWAYS, Intake
 from pipeline.run.infer.progress import BlockSummary
 from pipeline.run.infer.read_step import ReadStep
 from pipeline.run.infer.shared_models import SharedModels
@@ -96,11 +97,13 @@ def run_local(
     work: Sequence[Work],
     screen: Screen,
     *,
+    intake: Intake = ALWAYS,
     build: Callable[[Sequence[RunContext], Screen], Worker] = Steps,
     build_apart: Callable[[Sequence[RunContext]], Worker] = Steps,
 ) -> Iterator[BlockSummary]:
-    """Do the blocks of all runs; yields what came of each as it is committed. `build` and `build_apart` make
-    the steps of this process and of a child, which must be able to import the latter. Raises ModelError.
+    """Do the blocks of all runs; yields what came of each as it is committed. `intake`: once it is closed no
+    block is begun. `build` and `build_apart` make the steps of this process and of a child, which must be
+    able to import the latter. Raises ModelError.
     """
     contexts = [context for context, _ in work]
     suspects = [context.journal.in_progress() for context in contexts]
@@ -115,6 +118,8 @@ def run_local(
         try:
             with closing(build(contexts, screen)) as steps:
                 for job in unbroken_each(tuple(left)):
+                    if not intake.is_open:
+                        return
                     yield steps.do(job)
                     left.remove(job)
         except BaseException as error:
@@ -123,8 +128,8 @@ def run_local(
                     context.journal.reset()  # this end is no riddle for the next start
                 raise
             screen.say(f"note: {error}; the rest is done in a fresh process")
-    if others:
+    if others and intake.is_open:
         names = ", ".join(job.block.block_id for job in others)
         screen.say(f"note: an earlier start ended without a word at {names}; that is done in a fresh process")
     if left or others:
-        yield from run_apart(contexts, [*left, *others], build=build_apart)
+        yield from run_apart(contexts, [*left, *others], build=build_apart, intake=intake)

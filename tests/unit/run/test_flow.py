@@ -16,6 +16,7 @@ from pipeline.errors import InputError
 from pipeline.files.store.local_store import SWAP_LOCK
 from pipeline.grid.source import SourceOptions
 from pipeline.run import flow
+from pipeline.run.budget import SpendingOptions, open_budget
 from pipeline.run.config import (
     AreaOptions,
     GridChoice,
@@ -105,5 +106,6 @@ def test_a_note_of_a_block_that_is_done_by_now_goes(tmp_path: Path) -> None:
         runner="local",
         screen=screen,
         events=EventLog(RunDir(tmp_path / "out")),
+        budget=open_budget(SpendingOptions(), list, ()),
     )
     assert context.journal.noted() == {}

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.run.job_options import (
     add_auto_runner_option,
+    add_limits_of_spending,
     add_merge_mode_options,
     add_preset_options,
     add_runner_option,
@@ -64,3 +65,17 @@ def test_a_merge_mode_is_one_of_two(default: str | None, capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         parser.parse_args(["--semantic", "--instances"])
     assert "not allowed with" in capsys.readouterr().err
+
+
+def test_a_limit_of_spending_is_above_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_limits_of_spending(parser)
+    assert vars(parser.parse_args([])) == {"max_cost": None, "max_hours": None}
+    assert vars(parser.parse_args(["--max-cost", "2.5", "--max-hours", "8"])) == {
+        "max_cost": 2.5,
+        "max_hours": 8.0,
+    }
+    for words in (["--max-cost", "0"], ["--max-hours", "inf"], ["--max-cost", "nan"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(words)
+        assert "a limit must be above 0" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from s3_server import BUCKET, serving_s3
 
+from pipeline.errors import BudgetSpentError
 from pipeline.files.run_times import EPOCH
 from pipeline.run.events.event_log import UPLOAD_S, EventLog, read_events, told_to_its_end
 from pipeline.write.run_dir import RunDir
@@ -123,3 +124,10 @@ def test_who_hears_events_hears_those_before_too_but_for_blocks(tmp_path: Path) 
     log.let_hear(lambda event, values: heard.append((event, dict(values))))
     log.tell("block", block="b1")
     assert heard == [("inference", {"blocks": 2}), ("block", {"block": "b1"})]
+
+
+def test_a_start_that_spent_its_budget_did_not_fail(tmp_path: Path) -> None:
+    with pytest.raises(BudgetSpentError), told_to_its_end(RunDir(tmp_path)):
+        raise BudgetSpentError("--max-cost 1 is reached")
+    _, end = read_events(RunDir(tmp_path))
+    assert (end.event, end.values["error"]) == ("stopped", "--max-cost 1 is reached")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from event_worlds import POOLS, block, events, reading, whole_start
 
-from pipeline.run.events.run_costs import RoleUse, run_costs, start_cost, write_costs
+from pipeline.run.events.run_costs import RoleUse, duration_text, run_costs, start_cost, write_costs
 from pipeline.write.run_dir import RunDir
 
 
@@ -73,3 +73,8 @@ def test_the_document_has_totals_and_every_start(tmp_path: Path) -> None:
     assert document["money"] == pytest.approx(1.0)
     assert document["gpu_seconds"] == 122
     assert document["starts"][0]["roles"]["prompter"]["idle_s"] == 40
+
+
+def test_durations_are_told_in_their_largest_units() -> None:
+    told = [duration_text(seconds) for seconds in (0.04, 59.9, 60, 3599, 3600, 86400 + 61)]
+    assert told == ["0.0 s", "59.9 s", "1 min 00 s", "59 min 59 s", "1 h 00 min", "24 h 01 min"]

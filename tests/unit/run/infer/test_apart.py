@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from run.infer.oracle_context import oracle_context
 
 from pipeline.errors import DiskFullError, InputError, ModelError
 from pipeline.run.infer.apart import MOST_STILLBORN, Job, run_apart
+from pipeline.run.infer.intake import Intake
 from pipeline.run.infer.progress import BlockSummary
 from pipeline.run.infer.steps import RunContext
 from pipeline.schema.tile_answers import Reason
@@ -95,3 +97,29 @@ def test_a_full_disk_is_told_as_one_also_from_a_child(tmp_path: Path) -> None:
     context = oracle_context(tmp_path)
     with pytest.raises(DiskFullError, match=r"No space left on device for labels\.parquet\. To fix:"):
         list(run_apart([context], jobs(context), build=FullDisk))
+
+
+class OneBlock:
+    """Commits nothing, and is at its first block until the intake closes."""
+
+    def __init__(self, contexts: Sequence[RunContext], *, intake: Intake) -> None:
+        self.intake = intake
+
+    def do(self, job: Job) -> BlockSummary:
+        time.sleep(max(self.intake.until - time.monotonic(), 0.0))
+        counts = {"found": 1, "empty": 0, "nodata": 0, "failed": 0, "n_embeddings": 0, "n_calls": 0}
+        return BlockSummary(block_id=job.block.block_id, elapsed_s=0.0, **counts)
+
+    def close(self) -> None:
+        """Nothing was loaded."""
+
+
+@pytest.mark.long  # a child imports everything again
+@pytest.mark.timeout(600)
+def test_a_child_begins_no_block_once_the_intake_is_closed(tmp_path: Path) -> None:
+    context = oracle_context(tmp_path, px=80)
+    intake = Intake(until=time.monotonic() + 60.0)
+    first, *_ = [job.block.block_id for job in jobs(context)]
+    work = run_apart([context], jobs(context), build=partial(OneBlock, intake=intake), intake=intake)
+    assert [summary.block_id for summary in work] == [first]
+    assert list(run_apart([context], jobs(context), build=Refusing, intake=intake)) == []

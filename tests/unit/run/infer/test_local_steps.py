@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from run.infer.oracle_context import oracle_context
 from pipeline.errors import ModelError
 from pipeline.run.infer import local_steps
 from pipeline.run.infer.apart import Job
+from pipeline.run.infer.intake import Intake
 from pipeline.run.infer.local_steps import Steps, run_local
 from pipeline.run.infer.progress import BlockSummary
 from pipeline.run.infer.steps import RunContext
@@ -40,7 +42,9 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was left to a child, which is none here."""
     left: list[str] = []
 
-    def done(contexts: Sequence[RunContext], jobs: Sequence[Job], *, build: type[Steps]) -> object:
+    def done(
+        contexts: Sequence[RunContext], jobs: Sequence[Job], *, build: type[Steps], **_: Intake
+    ) -> object:
         steps = build(contexts)
         for job in jobs:
             left.append(job.block.block_id)
@@ -131,3 +135,28 @@ def test_an_end_that_was_told_is_no_riddle_for_the_next_start(
         list(run_local([(context, list(context.plan.blocks()))], screen, build=Ending))
     list(run_local([(context, list(context.plan.blocks()))], screen))
     assert apart == []
+
+
+def test_once_the_intake_is_closed_no_block_is_begun(context: RunContext, screen: Screen) -> None:
+    """The third block is at hand when the time is over."""
+    intake = Intake(until=time.monotonic() + 2.0)
+
+    class Slow(Steps):
+        def do(self, job: Job) -> BlockSummary:
+            if job.block.block_id == all_blocks(context)[2]:
+                time.sleep(max(intake.until - time.monotonic(), 0.0))
+            return super().do(job)
+
+    work = [(context, list(context.plan.blocks()))]
+    summaries = list(run_local(work, screen, intake=intake, build=Slow))
+    assert [summary.block_id for summary in summaries] == all_blocks(context)[:3]
+    assert list(run_local(work, screen, intake=intake, build=Slow)) == []
+
+
+def test_a_suspect_waits_for_the_next_start_when_the_intake_is_closed(
+    context: RunContext, screen: Screen, said: list[str]
+) -> None:
+    context.journal.begin(all_blocks(context)[0], "segment")  # and the process was gone
+    closed = Intake(until=time.monotonic())
+    assert list(run_local([(context, list(context.plan.blocks()))], screen, intake=closed)) == []
+    assert said == []
