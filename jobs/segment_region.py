@@ -88,9 +88,9 @@ Blocks at hand are committed, and what they take comes on top; a run whose block
 published. An --update with another area or other scenes counts anew. cost.json says what was spent.
 
 Exit codes: 0 complete, 2 bad input (nothing was started), 3 more tiles failed than --max-failed-share (the
-rest is committed; see coverage.parquet), 4 stopped because tile after tile failed (resumable), 5 another
-driver is at work in --out (wait for it), 6 stopped at --max-cost or --max-hours (resumable with a higher one;
-nothing was published), 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), 1 anything else."""
+rest is committed; see coverage.parquet), 4 stopped because tile after tile failed (resumable),
+5 another driver is at work in --out (wait for it), 6 stopped at --max-cost or --max-hours (resumable with a
+higher one; nothing was published), 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), 1 anything else."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -20,7 +20,7 @@ from remote_jobs.job_end import (
 )
 
 from jobs import segment_region, verify_run
-from pipeline.errors import RunBusyError
+from pipeline.errors import BudgetSpentError, RunBusyError
 
 pytestmark = pytest.mark.ops
 
@@ -54,6 +54,7 @@ def test_a_name_is_one_that_kubernetes_takes(dag: str, task: str, number: int) -
         ("FAILED", 3, "fail"),
         ("FAILED", 4, "again"),
         ("FAILED", 5, "again"),
+        ("FAILED", 6, "fail"),
         ("FAILED", 130, "again"),
         ("FAILED", 143, "again"),
         ("FAILED", -9, "again"),
@@ -102,7 +103,8 @@ def test_the_exit_codes_are_those_that_the_jobs_teach() -> None:
     assert "2 no run directory, 4 something is wrong" in verify_run.EXAMPLES
     assert f"{BUSY} another driver is at work" in segment_region.EXAMPLES
     assert RunBusyError.exit_code == BUSY
-    assert set(SEGMENT_ENDS) == {2, 3}
+    assert "6 stopped at --max-cost" in segment_region.EXAMPLES
+    assert set(SEGMENT_ENDS) == {2, 3, BudgetSpentError.exit_code}
     assert set(VERIFY_ENDS) == {2, verify_run.DAMAGED}
 
 

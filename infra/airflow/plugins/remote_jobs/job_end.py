@@ -43,6 +43,10 @@ SEGMENT_ENDS: dict[int, str] = {
         "which and why). Another try would leave them as they are: run the job with --retry-failed, or "
         "accept a higher share"
     ),
+    6: (
+        "the run has spent what --max-cost or --max-hours allows. What is committed is kept; run the job "
+        "again with a higher limit"
+    ),
 }
 """Exit codes of jobs/segment_region.py that another try cannot mend, with what they mean."""
 VERIFY_ENDS: dict[int, str] = {
