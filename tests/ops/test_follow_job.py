@@ -87,13 +87,12 @@ def test_a_later_try_starts_anew_where_the_earlier_job_has_ended(earlier: str) -
 
 
 def test_the_log_is_said_line_by_line_and_kept_whole() -> None:
+    waits = JobState(status="PENDING", message="no room yet")
     running = JobState(status="RUNNING")
-    server = Server(
-        looks=[running, running, running, DONE], logs=["a\nb", "a\nbc\n", "a\nbc\n", "a\nbc\nlast"]
-    )
+    server = Server(looks=[waits, waits, running, DONE], logs=["a\nb", "a\nbc\n", "a\nbc\n", "a\nbc\nlast"])
     said: list[str] = []
     ending = asyncio.run(follow(server, "j", OFTEN, said.append))
-    assert said == ["a", "bc", "last"]
+    assert said == ["no room yet", "a", "bc", "last"]
     assert ending.log == "a\nbc\nlast"
     assert ending.state == DONE
 

@@ -63,6 +63,7 @@ def test_a_name_is_one_that_kubernetes_takes(dag: str, task: str, number: int) -
         ("STOPPED", None, "again"),
         ("UNKNOWN", None, "again"),
         ("UNREACHABLE", None, "again"),
+        ("REFUSED", None, "fail"),
         ("LATE", None, "again"),
     ],
 )

@@ -1,8 +1,8 @@
 """Start a job once, and wait for its end: the same for whatever server, in a worker and in a triggerer.
 
 A job that this try or an earlier one has started is found by its name. While it runs, every whole new line of
-its log is said. What it has said is given back with the end, too: a cluster may be gone before a worker can
-ask it again.
+its log is said, and what the server says about it whenever that changes. What the log has said is given back
+with the end, too: a cluster may be gone before a worker can ask it again.
 
 Nothing here imports Airflow.
 """
@@ -68,6 +68,13 @@ class _Heard:
     say: Callable[[str], None]
     log: str = ""
     said: int = field(default=0)
+    told: str = ""
+    """What the server said about the job."""
+
+    def note(self, message: str) -> None:
+        if message and message != self.told:
+            self.told = message
+            self.say(message)
 
     def hear(self, log: str, *, ended: bool) -> None:
         if len(log) >= len(self.log):  # a server that lost its log does not take what was heard
@@ -112,6 +119,8 @@ async def follow(jobs: RemoteJobs, name: str, watch: Watch, say: Callable[[str],
     while True:
         try:
             state = await jobs.look(name)
+            if state.alive:
+                heard.note(state.message)
             if state.status != UNKNOWN:
                 heard.hear(await jobs.log(name), ended=not state.alive)
             answered = time.monotonic()

@@ -30,6 +30,8 @@ UNKNOWN = "UNKNOWN"
 """The server does not know the job: it was never there, or the head is another one by now."""
 UNREACHABLE = "UNREACHABLE"
 """The server has not answered for so long that the task gives up waiting. The job may go on."""
+REFUSED = "REFUSED"
+"""The server has taken the job, and refuses what it says."""
 LATE = "LATE"
 """The task's time is over, and the job is not."""
 
@@ -114,11 +116,15 @@ def judge(
         )
     if state.status == UNKNOWN:
         text = (
-            f"{name} is not known to the server any more: the cluster is a new one. Another try goes on there"
+            f"{name} is not known to the server any more: it was deleted, or the cluster is a new one. "
+            "Another try goes on from what is committed"
         )
         return Verdict(outcome="again", text=text)
     if state.status in (UNREACHABLE, LATE):
         return Verdict(outcome="again", text=f"{name}: {state.message}")
+    if state.status == REFUSED:
+        text = f"{name} was refused, and another try would be. Correct the manifest: {state.message}"
+        return Verdict(outcome="fail", text=text)
     code = state.exit_code
     if code is not None and code in ends:
         if nothing_to_do is not None and nothing_to_do in log:
