@@ -13,6 +13,7 @@ from unittest import mock
 from budget_calls import with_budget_calls
 from eks_calls import EksCalls, with_eks_calls
 from s3_requests import S3Request, with_notes
+from s3_server import one_write_at_a_time
 
 ACCOUNT = "123456789012"
 """The account that moto gives to every credential."""
@@ -44,7 +45,7 @@ def serving_aws(region: str) -> Iterator[AwsServer]:
     eks = EksCalls(account_id=ACCOUNT, region=region, clusters=lambda: eks_backends[ACCOUNT][region].clusters)
     requested: list[S3Request] = []
     app = with_notes(server._server.app, NOTED, requested)
-    server._server.app = with_eks_calls(with_budget_calls(app, ACCOUNT), eks)
+    server._server.app = one_write_at_a_time(with_eks_calls(with_budget_calls(app, ACCOUNT), eks))
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
     settings = {

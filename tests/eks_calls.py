@@ -2,7 +2,8 @@
 
 They stand before moto's own application and answer from memory, so that a whole environment can be applied.
 botocore's description of EKS says which calls there are, where they are, and what a request must hold; what
-is checked beyond that is what the real service refuses too: an unknown cluster, a second entry of one name.
+is checked beyond that is what the real service refuses too: an unknown cluster, a second entry of one name. A
+request that comes again with its clientRequestToken, because its answer was lost, gets the same answer again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import threading
 import time
 import urllib.parse
 import uuid
@@ -92,9 +94,20 @@ class EksCalls:
     associations: Kept = field(default_factory=dict)
     entries: Kept = field(default_factory=dict)
     policies: Kept = field(default_factory=dict)
+    _answered: Kept = field(default_factory=dict)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, name: str, request: Body) -> Body:
         """Answer a valid request of the call `name`. Raises RefusedCallError."""
+        token = request.get("clientRequestToken")
+        with self._turn:
+            if token is None:
+                return self._answer(name, request)
+            if (name, token) not in self._answered:
+                self._answered[name, token] = self._answer(name, request)
+            return self._answered[name, token]
+
+    def _answer(self, name: str, request: Body) -> Body:
         cluster = request["clusterName"]
         if cluster not in self.clusters():
             raise RefusedCallError(404, "ResourceNotFoundException", f"No cluster found for name: {cluster}.")
@@ -128,6 +141,7 @@ class EksCalls:
 
     def _create_addon(self, request: Body) -> Body:
         cluster = request["clusterName"]
+        self._refuse_second(self.addons, (cluster, request["addonName"]))
         associations = [
             self._create_association({**wanted, "clusterName": cluster, "namespace": "kube-system"})
             for wanted in request.get("podIdentityAssociations", [])
@@ -194,9 +208,13 @@ class EksCalls:
         held = [policy for key, policy in self.policies.items() if key[:2] == holder]
         return {"clusterName": holder[0], "principalArn": holder[1], "associatedAccessPolicies": held}
 
-    def _keep(self, kept: Kept, key: tuple[str, ...], body: Body) -> Body:
+    @staticmethod
+    def _refuse_second(kept: Kept, key: tuple[str, ...]) -> None:
         if key in kept:
             raise RefusedCallError(409, "ResourceInUseException", f"There is one already: {' '.join(key)}")
+
+    def _keep(self, kept: Kept, key: tuple[str, ...], body: Body) -> Body:
+        self._refuse_second(kept, key)
         body.pop("clientRequestToken", None)
         kept[key] = body
         return body
