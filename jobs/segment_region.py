@@ -48,9 +48,9 @@ EXAMPLES = """examples:
   python jobs/segment_region.py --update --aoi region.geojson --source "/data/june/*.tif" \\
       --source "/data/july/*.tif" --query "storage tanks" --out out/region
 
-  # known locations in, masks out: no language model is loaded, the masks are the preset's segmenter's
+  # known locations in, shapes out, on a CPU: no language model is loaded, MobileSAM draws (make mobile-sam)
   python jobs/segment_region.py --source ortho.tif --whole-scene --prompts buildings.geojson \\
-      --out out/buildings
+      --preset mobile-sam --out out/buildings
 
   # the newest imagery of a STAC catalogue with few clouds; older scenes fill what it leaves
   python jobs/segment_region.py --source "stac:https://earth-search.aws.element84.com/v1#sentinel-2-l2a" \\

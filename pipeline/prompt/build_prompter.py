@@ -38,13 +38,13 @@ class PrompterOptions:
     kind: PrompterKind
     model: str
     """A checkpoint directory, `models/<name>` for a shipped one, or a hub id (vllm); a vector file (vector);
-    `oracle:labels.tif` (oracle).
+    `oracle:labels.tif` (oracle). A preset for known locations leaves it empty; --prompts fills it.
     """
     vllm: VllmOptions = field(default_factory=VllmOptions)
     """How kind `vllm` serves its checkpoint; other kinds ignore it."""
 
     def __post_init__(self) -> None:
-        if not self.model:
+        if not self.model and self.kind != "vector":
             raise ValueError("model must not be empty")
 
     @property
@@ -67,6 +67,12 @@ def check_prompter(options: PrompterOptions, grid: RunGrid) -> tuple[str, ...]:
         check_model(options.model, options.vllm)
         return ()
     if options.kind == "vector":
+        if not options.model:
+            raise InputError(
+                "a preset that draws known locations needs them",
+                came="none",
+                remedy="pass --prompts FILE, with polygons, boxes or points",
+            )
         return VectorPrompter(options.model, grid).notes
     build_prompter(options, grid).close()
     return ()

@@ -51,8 +51,7 @@ from pipeline.run.imagery_text import scene_notes
 from pipeline.run.infer.steps import RunContext
 from pipeline.run.plan_imagery import FoundImagery, area_text, plan_found, read_area, search_imagery
 from pipeline.run.scene_pins import named_scene, pins_of
-from pipeline.segment.build_segmenter import check_segmenter
-from pipeline.segment.sam2_model import resolve_config, resolve_path
+from pipeline.segment.build_segmenter import check_segmenter, pinned_parameters
 from pipeline.world.oracle import parse_oracle
 from pipeline.write.on_body import ground_note
 from pipeline.write.plan_table import write_plan
@@ -183,11 +182,7 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
     segmenter = config.segmenter
     parameters["prompter"]["model"] = path_identity(local_path(resolve_model(prompter.model)))
     parameters["prompter"] |= profile_parameters(prompter)
-    parameters["segmenter"]["checkpoint"] = path_identity(local_path(str(resolve_path(segmenter.checkpoint))))
-    if segmenter.kind == "sam2":  # the file behind the name, or beside the checkpoint where none is named
-        parameters["segmenter"]["config"] = path_identity(
-            str(resolve_config(segmenter.config, segmenter.checkpoint))
-        )
+    parameters["segmenter"] = pinned_parameters(segmenter)
     for role, kind, model in (
         ("prompter", prompter.kind, prompter.model),
         ("segmenter", segmenter.kind, segmenter.checkpoint),

@@ -2,6 +2,7 @@
 
 segmenter             what every segmenter promises
 sam2_segmenter        SAM2; sam2_model builds it, tensors moves pixels and logits
+onnx_segmenter        any SAM as ONNX files, which sam_export finds and tells apart
 oracle_segmenter      answers from a label raster
 segmenter_checkpoint  looks at weights without loading them
 build_segmenter       from options to one of them

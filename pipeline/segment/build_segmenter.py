@@ -7,9 +7,13 @@ from pathlib import PurePath
 from typing import Literal
 
 from pipeline.errors import InputError, ModelError
+from pipeline.files.provenance import path_identity
 from pipeline.schema.tiling import RunGrid, TileLattice
+from pipeline.segment.onnx_segmenter import OnnxSegmenter, export_folder, find_provider
 from pipeline.segment.oracle_segmenter import OracleSegmenter
+from pipeline.segment.sam2_model import resolve_config, resolve_path
 from pipeline.segment.sam2_segmenter import Sam2Segmenter, find_device
+from pipeline.segment.sam_export import find_export
 from pipeline.segment.segmenter import Sam2Options, Segmenter
 from pipeline.segment.segmenter_checkpoint import check_sam2
 from pipeline.world.oracle import OracleTruth, check_aligned, parse_oracle
@@ -19,11 +23,12 @@ from pipeline.world.oracle import OracleTruth, check_aligned, parse_oracle
 class SegmenterOptions(Sam2Options):
     """The `[segmenter]` table: what makes masks.
 
-    For kind "oracle", `checkpoint` is oracle:labels.tif[?noise=mild|strong&seed=N]; all other options are
-    ignored.
+    For kind "sam-onnx", `checkpoint` is a folder with an encoder and a decoder (`sam_export`), which fix what
+    `config`, `image_px` and `dtype` choose for SAM2. For kind "oracle" it is
+    oracle:labels.tif[?noise=mild|strong&seed=N], and all other options are ignored.
     """
 
-    kind: Literal["sam2", "oracle"] = "sam2"
+    kind: Literal["sam2", "sam-onnx", "oracle"] = "sam2"
 
     @property
     def model_id(self) -> str:
@@ -31,6 +36,8 @@ class SegmenterOptions(Sam2Options):
         if self.kind == "oracle":
             href, mark, noise = self.checkpoint.partition("?")
             return f"oracle:{PurePath(href.removeprefix('oracle:')).name}{mark}{noise}"
+        if self.kind == "sam-onnx":
+            return PurePath(self.checkpoint).name
         if not self.checkpoint:
             return "embedded-segmenter"
         path = PurePath(self.checkpoint)
@@ -40,47 +47,82 @@ class SegmenterOptions(Sam2Options):
     @property
     def serves_any_grid(self) -> bool:
         """Whether one segmenter serves runs on any grid, with tiles of one size."""
-        return self.kind == "sam2"
+        return self.kind != "oracle"
 
     def result_parameters(self) -> dict[str, object]:
         """Every option that can change a result, for a fingerprint. An oracle has only two of them."""
-        if self.kind == "oracle":
-            return {"kind": self.kind, "checkpoint": self.checkpoint}
-        return super().result_parameters()
+        every = super().result_parameters()
+        counts = {"oracle": ("kind", "checkpoint"), "sam-onnx": ("kind", "checkpoint", "mask_threshold")}
+        return {name: every[name] for name in counts.get(self.kind, tuple(every))}
+
+
+def pinned_parameters(options: SegmenterOptions) -> dict[str, object]:
+    """What can change a result, with the content of files in place of their names. Raises ModelError for an
+    unknown SAM2."""
+    if options.kind == "oracle":
+        files = {"checkpoint": parse_oracle(options.checkpoint).labels_href}
+    elif options.kind == "sam-onnx":
+        files = {"checkpoint": str(export_folder(options.checkpoint))}
+    else:
+        files = {
+            "checkpoint": str(resolve_path(options.checkpoint)),
+            "config": str(resolve_config(options.config, options.checkpoint)),
+        }
+    return options.result_parameters() | {name: path_identity(path) for name, path in files.items()}
 
 
 def check_segmenter(options: SegmenterOptions, grid: RunGrid) -> None:
     """Check the segmenter without loading a model. Raises InputError.
 
-    A SAM2 checkpoint must exist and fit the config's architecture; an oracle's raster must lie on the grid.
+    A SAM2 checkpoint must exist and fit the config's architecture. An export must hold an encoder and a
+    decoder that belong together. An oracle's raster must lie on the grid.
     """
     if options.kind == "oracle":
         check_aligned(parse_oracle(options.checkpoint).labels_href, grid)
-        return
-    check_sam2_options(options)
+    elif options.kind == "sam-onnx":
+        _check_onnx(options)
+    else:
+        check_sam2_options(options)
+
+
+def _check_onnx(options: SegmenterOptions) -> None:
+    _check_device_name(options.device)
+    plain = Sam2Options()
+    for name in ("config", "image_px", "dtype"):
+        if (came := getattr(options, name)) != getattr(plain, name):
+            raise InputError(
+                f"segmenter.{name} is for SAM2, and an export in ONNX has it built in",
+                came=f"{came!r} with kind sam-onnx",
+                remedy="leave it out",
+            )
+    find_export(export_folder(options.checkpoint))
 
 
 def check_sam2_options(options: Sam2Options) -> None:
     """Check the device's name and, from file headers alone, checkpoint and config. Raises InputError."""
-    if options.device not in ("auto", "cpu", "mps") and not options.device.startswith("cuda"):
+    _check_device_name(options.device)
+    check_sam2(options)
+
+
+def _check_device_name(device: str) -> None:
+    if device not in ("auto", "cpu", "mps") and not device.startswith("cuda"):
         raise InputError(
             "the segmenter's device must be auto, cpu or cuda",
-            came=repr(options.device),
+            came=repr(device),
             remedy="choose one of them",
         )
-    check_sam2(options)
 
 
 def check_device(options: SegmenterOptions) -> None:
     """Check that this machine has the segmenter's device. Raises InputError.
 
-    Imports torch and loads no model. `auto` always passes: to look for a GPU would start CUDA here, and a
-    process forked later could not start it again.
+    Imports torch or onnxruntime and loads no model. `auto` always passes: to look for a GPU would start CUDA
+    here, and a process forked later could not start it again.
     """
     if options.kind == "oracle" or options.device == "auto":
         return
     try:
-        find_device(options.device)
+        (find_provider if options.kind == "sam-onnx" else find_device)(options.device)
     except ModelError as error:
         raise InputError(str(error)) from error
 
@@ -99,4 +141,7 @@ def build_segmenter(options: SegmenterOptions, lattice: TileLattice | None = Non
             else OracleTruth(spec.labels_href, spec.noise, spec.seed)
         )
         return OracleSegmenter(truth, model_id=options.model_id)
-    return Sam2Segmenter(options, tile_px=lattice.tile_px if lattice else 0)
+    tile_px = lattice.tile_px if lattice else 0
+    if options.kind == "sam-onnx":
+        return OnnxSegmenter(options, tile_px=tile_px)
+    return Sam2Segmenter(options, tile_px=tile_px)

@@ -29,7 +29,7 @@ from pipeline.segment.sam2_model import (
     resolve_config,
 )
 from pipeline.segment.segmenter import Embedding, Sam2Options
-from pipeline.segment.tensors import autocast, crop_masks, n_tokens, prompt_tensors, square_pixels
+from pipeline.segment.tensors import autocast, crop_masks, prompt_groups, prompt_tensors, square_pixels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,17 +111,11 @@ class Sam2Segmenter:
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
         """Decode prompts, in order: one mask for each that has a valid pixel above the threshold.
 
-        Prompts are never padded, since attention would see a padded point. Raises ModelError. It is retryable
-        after an error of CUDA itself, which only a fresh process clears.
+        Raises ModelError. It is retryable after an error of CUDA itself, which only a fresh process clears.
         """
-        groups: dict[int, list[int]] = {}
-        for index, prompt in enumerate(prompts):
-            groups.setdefault(n_tokens(prompt), []).append(index)
         masks: list[MaskCrop] = []
-        for members in groups.values():
-            for start in range(0, len(members), self._options.prompt_batch):
-                chosen = members[start : start + self._options.prompt_batch]
-                masks += self._decode_or_halve(embedding, prompts, chosen)
+        for members in prompt_groups(prompts, self._options.prompt_batch):
+            masks += self._decode_or_halve(embedding, prompts, members)
         return sorted(masks, key=lambda mask: mask.prompt_index)
 
     def _decode_or_halve(

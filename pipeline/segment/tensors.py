@@ -1,15 +1,15 @@
 """Prepare the input of SAM2's encoder and decoder, and turn their output into masks, on the device.
 
 1. `square_pixels` turns uint8 tiles into the model's input: padded to a square, resized, normalised.
-2. `prompt_tensors` writes prompts as SAM2 does: the corners of a box are points with labels 2 and 3, before
-   the clicks.
+2. `prompt_groups` says which prompts are decoded together; `prompt_tensors` writes them as SAM2 does: the
+   corners of a box are points with labels 2 and 3, before the clicks.
 3. `crop_masks` turns low-resolution logits into masks. It enlarges only the rows and columns that can hold
    object pixels, and cuts each mask to its bounding box.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -79,6 +79,19 @@ def square_pixels(rgb_u8: list[NDArray[np.uint8]], *, square_px: int, image_px: 
 def n_tokens(prompt: Prompt) -> int:
     """Number of points that a prompt becomes: two for a box, one per click."""
     return (2 if prompt.box_xyxy is not None else 0) + len(prompt.points_xy)
+
+
+def prompt_groups(prompts: Sequence[Prompt], most: int) -> Iterator[list[int]]:
+    """Group prompts for the decoder: yields places of at most `most` prompts of one number of points.
+
+    Prompts are never padded to one length, since attention would see a padded point.
+    """
+    groups: dict[int, list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        groups.setdefault(n_tokens(prompt), []).append(index)
+    for members in groups.values():
+        for start in range(0, len(members), most):
+            yield members[start : start + most]
 
 
 def prompt_tensors(prompts: Sequence[Prompt], scale: float, device: str) -> tuple[Tensor, Tensor]:

@@ -40,8 +40,7 @@ from pipeline.prompt.reply.released_parser import ParserName
 from pipeline.run.config import Preset, Runner, build_preset, preset_tables
 from pipeline.run.prepare import check_engines, profile_parameters, short_identity
 from pipeline.schema.tile_answers import Reason
-from pipeline.segment.build_segmenter import check_segmenter
-from pipeline.segment.sam2_model import resolve_config, resolve_path
+from pipeline.segment.build_segmenter import check_segmenter, pinned_parameters
 from pipeline.write.run_json import collect_versions
 
 EVALUATION_JSON = "evaluation.json"
@@ -187,10 +186,7 @@ def _segmenter_parameters(request: EvaluationRequest, preset: Preset) -> dict[st
     """List what determines the masks, as in a run. Empty when the truth gives them."""
     if request.masks_from == "truth":
         return {}
-    segmenter = preset.segmenter
-    checkpoint = path_identity(str(resolve_path(segmenter.checkpoint)))
-    config = path_identity(str(resolve_config(segmenter.config, segmenter.checkpoint)))
-    return {"segmenter": {**segmenter.result_parameters(), "checkpoint": checkpoint, "config": config}}
+    return {"segmenter": pinned_parameters(preset.segmenter)}
 
 
 def _verifier_parameters(preset: Preset) -> dict[str, object]:
@@ -237,9 +233,9 @@ def _check_models(request: EvaluationRequest, preset: Preset) -> None:
         check_second_looks(preset.gate, preset.verifier, preset.prompter)
         check_engines(preset, request.runner)
     if request.masks_from == "preset":
-        if preset.segmenter.kind != "sam2":
+        if preset.segmenter.kind == "oracle":
             what = "a benchmark needs a segmenter that looks at images"
-            remedy = "use --models truth, or a preset with SAM2"
+            remedy = "use --models truth, or a preset with a SAM"
             raise InputError(what, came=f"kind {preset.segmenter.kind!r}", remedy=remedy)
         check_segmenter(preset.segmenter, NO_GRID)
 

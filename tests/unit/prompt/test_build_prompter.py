@@ -97,6 +97,11 @@ def test_checks_refuse_before_anything_is_loaded(tmp_path: Path) -> None:
             check_prompter(options, grid())
 
 
+def test_known_locations_are_asked_for() -> None:
+    with pytest.raises(InputError, match="pass --prompts FILE, with polygons, boxes or points"):
+        check_prompter(PrompterOptions(kind="vector", model=""), grid())
+
+
 def test_check_refuses_an_unknown_profile_and_a_wrong_image_size(tmp_path: Path) -> None:
     from pipeline.prompt.vllm_engine import VllmOptions
 

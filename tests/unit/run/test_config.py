@@ -39,6 +39,9 @@ def make_config(**tables: object) -> RunConfig:
 @pytest.mark.parametrize("name", known_presets())
 def test_every_shipped_preset_parses(name: str) -> None:
     preset = build_preset(preset_tables(name))
+    if name == "mobile-sam":
+        assert (preset.prompter.kind, preset.prompter.model) == ("vector", "")
+        return
     assert preset.prompter.kind == "vllm"
     assert preset.tiles.px % 28 == 0 or name == "embedded"  # Qwen2.5-VL sees whole patches without resampling
 
@@ -48,7 +51,7 @@ def test_known_presets_are_those_of_the_design() -> None:
 
 
 def test_unknown_presets_and_tables_are_refused() -> None:
-    with pytest.raises(InputError, match="embedded, think2seg-3b"):
+    with pytest.raises(InputError, match="embedded, mobile-sam, think2seg-3b"):
         preset_tables("think2seg")
     with pytest.raises(InputError, match="did you mean 'tiles'"):
         build_preset({**preset_tables("embedded"), "tile": {}})

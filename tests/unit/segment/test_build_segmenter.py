@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from exported_sams import network_of, write_export
 from rasterio.transform import from_origin
 
 from pipeline.errors import InputError
 from pipeline.options import parse_table
 from pipeline.schema.tiling import RunGrid, TileLattice
-from pipeline.segment.build_segmenter import SegmenterOptions, build_segmenter, check_device, check_segmenter
+from pipeline.segment.build_segmenter import (
+    SegmenterOptions,
+    build_segmenter,
+    check_device,
+    check_segmenter,
+    pinned_parameters,
+)
+from pipeline.segment.onnx_segmenter import OnnxSegmenter
 from pipeline.segment.oracle_segmenter import OracleSegmenter
 from pipeline.segment.sam2_segmenter import Sam2Segmenter
 
@@ -43,6 +53,29 @@ def test_kinds(tiny_dir: Path, labels: Path) -> None:
     assert isinstance(built, OracleSegmenter)
     assert built.model_id == oracle.model_id == "oracle:labels.tif?noise=mild"
     assert isinstance(build_segmenter(oracle), OracleSegmenter)
+
+
+def test_an_export_is_checked_and_pinned_by_its_content(tmp_path: Path) -> None:
+    folder = write_export(network_of("sam", tmp_path), "sam", 1, tmp_path / "tiny-sam")
+    options = SegmenterOptions(kind="sam-onnx", checkpoint=str(folder), device="cpu")
+    check_segmenter(options, GRID)
+    check_device(options)
+    assert options.model_id == "tiny-sam"
+    assert isinstance(build_segmenter(options), OnnxSegmenter)
+    moved = Path(shutil.copytree(folder, tmp_path / "moved"))
+    pinned = pinned_parameters(options)
+    assert pinned == {"kind": "sam-onnx", "checkpoint": pinned["checkpoint"], "mask_threshold": 0.0}
+    assert str(pinned["checkpoint"]).startswith("sha256:")
+    assert pinned_parameters(replace(options, checkpoint=str(moved))) == pinned
+    (moved / "decoder.onnx").write_bytes((moved / "decoder.onnx").read_bytes() + b" ")
+    assert pinned_parameters(replace(options, checkpoint=str(moved))) != pinned
+    with pytest.raises(InputError, match="needs a GPU"):
+        check_device(replace(options, device="cuda"))
+    for name, value in {"config": "a.yaml", "image_px": 512, "dtype": "bfloat16"}.items():
+        with pytest.raises(InputError, match=f"segmenter.{name} is for SAM2"):
+            check_segmenter(replace(options, **{name: value}), GRID)
+    with pytest.raises(InputError, match="make mobile-sam"):
+        check_segmenter(replace(options, checkpoint=str(tmp_path / "nowhere")), GRID)
 
 
 def test_embedded_passes_its_own_check() -> None:

@@ -1,0 +1,187 @@
+"""Any SAM in ONNX as a `Segmenter`: SAM, MobileSAM, EdgeSAM, SAM2. One image encoding per tile.
+
+1. The constructor finds encoder and decoder (`sam_export`) and loads both.
+2. `embed` makes the tile a square of the encoder's size (`tensors.square_pixels`), and encodes it.
+3. `segment` decodes prompts of one length together where the decoder takes several, else one by one. A prompt
+   without a box gets a point that is none, as SAM was trained with.
+4. A decoder that gives several masks leaves the choice to us. Of three, the best by predicted IoU is taken.
+   Of four, the first is for prompts of more than two points, and the best of the others for fewer. This is
+   the rule of Segment Anything's own export (`select_masks`).
+5. Small logits become cropped masks (`tensors.crop_masks`). The predicted IoU is the score.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ModelError
+from pipeline.schema.imagery import TileImage
+from pipeline.schema.tile_answers import MaskCrop, Prompt
+from pipeline.segment.sam_export import DECODERS, find_export, open_session
+from pipeline.segment.segmenter import Embedding, Sam2Options
+from pipeline.segment.tensors import crop_masks, prompt_groups, prompt_tensors, square_pixels
+
+Floats = NDArray[np.float32]
+NO_POINT = -1.0
+"""Label of a point that is none."""
+
+
+class OnnxSegmenter:
+    """A `Segmenter` over one export. See the module's docstring."""
+
+    def __init__(self, options: Sam2Options, *, tile_px: int = 0) -> None:
+        """Load both graphs.
+
+        Of `options` the folder `checkpoint`, `device`, `prompt_batch` and `mask_threshold` count. `tile_px`:
+        as in `Sam2Segmenter`. Raises InputError for a folder that holds no export, ModelError for a device
+        that onnxruntime does not have.
+        """
+        self._options = options
+        self._tile_px = tile_px
+        self._export = find_export(export_folder(options.checkpoint))
+        device = find_provider(options.device)
+        threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
+        self._encoder = open_session(self._export.encoder, device=device, threads=threads)
+        self._decoder = open_session(self._export.decoder, device=device, threads=threads)
+        self._image_input = self._encoder.get_inputs()[0].name
+        self._encoded = [output.name for output in self._encoder.get_outputs()]
+        self._model_id = _model_id(self._export.encoder, self._export.decoder)
+        self._n_embeddings = 0
+
+    @property
+    def model_id(self) -> str:
+        """Name of the folder, with the start of the SHA-256 of both files."""
+        return self._model_id
+
+    @property
+    def n_embeddings(self) -> int:
+        return self._n_embeddings
+
+    def embed(self, image: TileImage) -> Embedding:
+        """Encode a tile. Raises ModelError when the model call fails."""
+        height, width = image.rgb.shape[:2]
+        square_px = max(self._tile_px, height, width)
+        pixels = square_pixels(
+            [image.rgb], square_px=square_px, image_px=self._export.image_px, device="cpu"
+        ).numpy()
+        given = _called(self._encoder, None, {self._image_input: pixels}, "image encoder")
+        self._n_embeddings += 1
+        names = self._encoded if self._export.family == "sam2" else ["image_embeddings"]
+        return Embedding(
+            tile=image.tile,
+            shape_px=(height, width),
+            square_px=square_px,
+            valid=image.valid,
+            features=dict(zip(names, given, strict=True)),
+        )
+
+    def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
+        """Decode prompts, in order: one mask for each that has a valid pixel above the threshold.
+
+        Raises ModelError when the model call fails.
+        """
+        most = self._options.prompt_batch if self._export.decodes_many else 1
+        masks: list[MaskCrop] = []
+        for members in prompt_groups(prompts, most):
+            masks += self._decode(embedding, prompts, members)
+        return sorted(masks, key=lambda mask: mask.prompt_index)
+
+    def _decode(
+        self, embedding: Embedding, prompts: Sequence[Prompt], members: Sequence[int]
+    ) -> list[MaskCrop]:
+        import torch
+
+        chosen = [prompts[index] for index in members]
+        xy, labels = prompt_tensors(chosen, self._export.image_px / embedding.square_px, "cpu")
+        points = xy.numpy()
+        kinds = labels.numpy().astype(np.float32)
+        if chosen[0].box_xyxy is None and self._export.family != "sam2":  # a sam2 graph adds it itself
+            points = np.concatenate([points, np.zeros_like(points[:, :1])], axis=1)
+            kinds = np.concatenate([kinds, np.full_like(kinds[:, :1], NO_POINT)], axis=1)
+        logits, scores = self._logits(embedding, points, kinds)
+        crops = crop_masks(
+            torch.from_numpy(logits), self._options.mask_threshold, embedding.valid, embedding.square_px
+        )
+        return [
+            MaskCrop(row0=crop.row0, col0=crop.col0, mask=crop.mask, score=float(score), prompt_index=index)
+            for index, crop, score in zip(members, crops, scores.clip(0, 1), strict=True)
+            if crop is not None
+        ]
+
+    def _logits(self, embedding: Embedding, points: Floats, kinds: Floats) -> tuple[Floats, Floats]:
+        """(N, L, L) logits and (N,) scores of N prompts."""
+        features = embedding.features
+        assert isinstance(features, dict), "an embedding belongs to the segmenter that made it"
+        side = self._export.image_px // 4
+        every: dict[str, Any] = features | {
+            "point_coords": points,
+            "point_labels": kinds,
+            "mask_input": np.zeros((len(points), 1, side, side), np.float32),
+            "has_mask_input": np.zeros(1, np.float32),
+            "orig_im_size": np.ones(2, np.float32),  # the enlarged mask is not wanted
+        }
+        taken, given = DECODERS[self._export.family]
+        scores, logits = _called(
+            self._decoder, list(given), {name: every[name] for name in taken}, "mask decoder"
+        )
+        best = best_masks(scores, points.shape[1])
+        rows = np.arange(len(points))
+        return np.ascontiguousarray(logits[rows, best]), scores[rows, best]
+
+
+def best_masks(scores: Floats, n_points: int) -> NDArray[np.intp]:
+    """Choose one of each prompt's masks by their scores (N, M): step 4 of the module's story.
+
+    `n_points`: of each prompt, with the two of its box and with one that is none.
+    """
+    if scores.shape[1] == 4 and n_points > 2:
+        return np.zeros(len(scores), dtype=np.intp)
+    first = 1 if scores.shape[1] == 4 else 0
+    best: NDArray[np.intp] = first + scores[:, first:].argmax(axis=1)
+    return best
+
+
+def export_folder(checkpoint: str) -> Path:
+    """The folder that a checkpoint names; ~ is the user's own."""
+    return Path(checkpoint).expanduser()
+
+
+def find_provider(device: str) -> str:
+    """Find what onnxruntime runs on, cpu or cuda. Raises ModelError for a device that it does not have."""
+    if device == "cpu":
+        return device
+    import onnxruntime
+
+    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if device == "auto":
+        return "cuda" if has_cuda else "cpu"
+    if not has_cuda:
+        came = f"an onnxruntime with {', '.join(onnxruntime.get_available_providers())}"
+        remedy = 'set device = "auto" under [segmenter]'
+        raise ModelError(
+            f"segmenter.device = {device!r} needs a GPU and onnxruntime-gpu. Got: {came}. To fix: {remedy}."
+        )
+    return device
+
+
+def _called(session: Any, outputs: list[str] | None, inputs: dict[str, Any], what: str) -> list[Floats]:
+    try:
+        given: list[Floats] = session.run(outputs, inputs)
+    except Exception as error:
+        raise ModelError(f"the {what} failed: {type(error).__name__}: {str(error)[:300]}") from error
+    return given
+
+
+def _model_id(*paths: Path) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"{paths[0].resolve().parent.name}#{digest.hexdigest()[:12]}"
