@@ -195,6 +195,12 @@ def _add_running(top: argparse.ArgumentParser) -> None:
         help="plan, estimate, write plan.parquet if --out holds no run, load no model",
     )
     running.add_argument(
+        "--measured-by",
+        metavar="RUN",
+        help="with --dry-run: estimate time and money by this run of the same models and tiles (its --out); "
+        "without it, by earlier starts of the run in --out",
+    )
+    running.add_argument(
         "--explain-tile",
         nargs=2,
         type=int,
@@ -324,6 +330,17 @@ def _update(args: argparse.Namespace) -> bool:
     return bool(args.update)
 
 
+def _measured_by(args: argparse.Namespace) -> str | None:
+    """The run that a dry run is estimated by. Raises InputError where there is no dry run."""
+    if args.measured_by is not None and not args.dry_run:
+        raise InputError(
+            "--measured-by says what --dry-run estimates by",
+            came=f"--measured-by {args.measured_by} alone",
+            remedy="add --dry-run, or drop it",
+        )
+    return str(args.measured_by) if args.measured_by is not None else None
+
+
 def _absolute(path: str) -> str:
     """A local path as workers find it, whose working directory is another one; URLs as they are."""
     return path if "://" in path else str(Path(path).absolute())
@@ -382,6 +399,7 @@ def request_of(args: argparse.Namespace) -> Any:
         retry_failed=args.retry_failed,
         new_run=args.new_run,
         update=_update(args),
+        measured_by=_measured_by(args),
         max_failed_share=_failed_share(args.max_failed_share),
         spending=SpendingOptions(
             price_per_hour=args.price_per_hour, max_cost=args.max_cost, max_hours=args.max_hours

@@ -26,6 +26,7 @@ from pipeline.run.events.explain_run import cost_text
 from pipeline.run.events.run_costs import RunCosts, costs_of, write_costs
 from pipeline.run.events.run_events import block_event, pools_event
 from pipeline.run.events.run_metrics import RunMetrics
+from pipeline.run.forecast import find_measurement, forecast, what_is_ahead
 from pipeline.run.imagery_text import imagery_text
 from pipeline.run.infer.actors import RUN, PromptActor, ReadActor, SegmentActor
 from pipeline.run.infer.block_rows import block_to_row, image_row_bytes
@@ -101,7 +102,10 @@ def run_planned(planned: PlannedRun, *, say: Say, started: float | None = None) 
         say(notice_box(request.config.preset.notice))
     say(plan_text(planned))
     if request.dry_run:
-        say(rehearse(planned))
+        measured = find_measurement([planned], RunDir(request.out), request.measured_by)
+        rehearsal = rehearse(planned)
+        say(forecast(what_is_ahead([planned], [rehearsal]), measured, request.spending))
+        say(rehearsal.text)
         return None
     (run,) = run_together([planned], root=RunDir(request.out), say=say, started=started)
     return run

@@ -77,6 +77,8 @@ class RunRequest:
     """Share of the planned tiles that may fail in a run that counts as done."""
     spending: SpendingOptions = field(default_factory=SpendingOptions)
     """What an hour costs, and what the run may."""
+    measured_by: str | None = None
+    """A run that tells a dry run how long this one would take."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -200,15 +200,15 @@ def _roles(times: Iterable[StageTime], came: float, inferred: float) -> dict[str
         role: RoleUse(
             workers=len(workers),
             load_s=sum(one.seconds for some in workers.values() for one in some if one.stage == "load"),
-            busy_s=(busy := sum(_busy(some, came, inferred) for some in workers.values())),
+            busy_s=(busy := sum(busy_seconds(some, came, inferred) for some in workers.values())),
             idle_s=max(len(workers) * (inferred - came) - busy, 0.0),
         )
         for role, workers in by_role.items()
     }
 
 
-def _busy(readings: Sequence[StageTime], since: float, until: float) -> float:
-    """Length of the union of a worker's pieces of work, inside a stretch of time."""
+def busy_seconds(readings: Sequence[StageTime], since: float, until: float) -> float:
+    """Measure the union of a worker's pieces of work, inside a stretch of time. Loading is none."""
     spans = sorted(
         (max(one.began, since), min(one.began + one.seconds, until))
         for one in readings

@@ -28,6 +28,7 @@ from pipeline.grid.pixel_size import unit_of
 from pipeline.grid.tiles import relevant_scenes
 from pipeline.run.choose_runner import choose_runner
 from pipeline.run.config import RunConfig
+from pipeline.run.forecast import find_measurement, forecast, what_is_ahead
 from pipeline.run.merge.publish import Published
 from pipeline.run.plan_imagery import FoundImagery, scene_rows
 from pipeline.run.prepare import PlannedRun, RunRequest, check_engines, plan_run
@@ -348,12 +349,17 @@ def zones_text(planned: PlannedZones) -> str:
 
 def _rehearse(planned: PlannedZones, root: RunDir, say: Say) -> int:
     is_new = not root.run_json.exists()
+    request = planned.request
+    measured = find_measurement(planned.plans, root, request.measured_by)
+    rehearsals = []
     for zone, plan in _pairs(planned):
         say(f"\nzone {zone.name}")
         say(plan_text(plan))
-        say(rehearse(plan, leave_plan=is_new))
+        rehearsals.append(rehearse(plan, leave_plan=is_new))
+        say(rehearsals[-1].text)
     for entry in () if planned.kept is None else planned.kept.left(planned.zones):
         say(f"\nzone {entry.name} falls out: its block records are kept, and count when the area reaches it")
+    say(f"\nall zones\n{forecast(what_is_ahead(planned.plans, rehearsals), measured, request.spending)}")
     if is_new:
         write_zoned_plan(root.plan, [(zone.name, RunDir(plan.request.out)) for zone, plan in _pairs(planned)])
         write_zoned_scenes(root.scenes, planned.scenes)
