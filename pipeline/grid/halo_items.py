@@ -27,8 +27,8 @@ from pipeline.grid.catalog.catalog_search import find_items
 from pipeline.grid.catalog.failed_places import among_neighbours
 from pipeline.grid.catalog.header_check import Opened
 from pipeline.grid.catalog.item_groups import TakenItems
+from pipeline.grid.catalog.item_order import order_of, sort_fields_of
 from pipeline.grid.catalog.item_scene import ItemScenes, scenes_of
-from pipeline.grid.catalog.item_sieve import in_rank_order, ranks_of, sort_fields_of
 from pipeline.grid.find_scenes import Footprints, FoundScenes, SourceScenes
 from pipeline.grid.halo_scenes import seen_ground
 from pipeline.grid.mosaic_order import ordered
@@ -119,8 +119,5 @@ def _joined(source: SourceScenes, further: ItemScenes, names: Sequence[str]) -> 
     assert source.items is not None
     ids = [*source.scene_ids, *names]
     items = TakenItems.joined(source.items, further.items)
-    fields = sort_fields_of(source.search)
-    order = in_rank_order(ranks_of(items.all_facts(), fields), fields)
-    return replace(
-        source, scene_ids=tuple(ids[number] for number in order), items=items.take(np.array(order))
-    )
+    order = order_of(items, sort_fields_of(source.search))
+    return replace(source, scene_ids=tuple(ids[number] for number in order.tolist()), items=items.take(order))

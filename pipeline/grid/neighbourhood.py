@@ -42,8 +42,8 @@ def neighbourhood(scenes: Sequence[Scene], quick: NDArray[np.float64] | None = N
     `quick`: their `quick_bounds`, where these are known.
     """
     quick = quick_bounds(scenes) if quick is None else quick
-    edges = grown(quick, margin=MARGIN, least=1e-4)
     unknown = np.flatnonzero(np.isnan(quick[:, 0]))
+    edges = grown(quick, margin=MARGIN, least=1e-4)
     others = np.empty(len(unknown), dtype=object)
     for place, scene in enumerate(SceneList.of(scenes).take(unknown)):
         west, south, east, north = scene_bounds_lonlat(scene)
@@ -51,8 +51,10 @@ def neighbourhood(scenes: Sequence[Scene], quick: NDArray[np.float64] | None = N
         margin = MARGIN * max(width, north - south) + 1e-4
         others[place] = lonlat_boxes((west, south, east, north), margin=margin)
     if len(edges) > MOST_EXACT:
-        known = edges[np.isfinite(edges[:, 0])]
-        return joined_on_raster(np.concatenate([known, shapely.bounds(shapely.get_parts(others))]))
+        if unknown.size:
+            known = np.delete(edges, unknown, axis=0)
+            edges = np.concatenate([known, shapely.bounds(shapely.get_parts(others))])
+        return joined_on_raster(edges)
     found = boxes(edges)
     found[unknown] = others
     return shapely.union_all(found)
@@ -64,8 +66,8 @@ def joined_on_raster(bounds: NDArray[np.float64]) -> BaseGeometry:
     extent = bounds[:, 2:].max(axis=0) - low
     usual = float(np.median((bounds[:, 2:] - bounds[:, :2]).max(axis=1)))
     cell = max(usual / _CELLS, float(extent.max()) / _MOST_CELLS)
-    first = np.floor((bounds[:, :2] - low) / cell).astype(np.int64)
-    after = np.maximum(np.ceil((bounds[:, 2:] - low) / cell).astype(np.int64), first + 1)
+    first = np.floor((bounds[:, :2] - low) / cell).astype(np.int32)
+    after = np.maximum(np.ceil((bounds[:, 2:] - low) / cell).astype(np.int32), first + 1)
     cols, rows = after.max(axis=0)
     touched = _touched(first, after, int(rows), int(cols))
     to_degrees = Affine(cell, 0.0, float(low[0]), 0.0, cell, float(low[1]))
@@ -74,26 +76,35 @@ def joined_on_raster(bounds: NDArray[np.float64]) -> BaseGeometry:
     return shapely.intersection(joined, shapely.box(-180.0, -90.0, 180.0, 90.0))
 
 
-def _touched(first: NDArray[np.int64], after: NDArray[np.int64], rows: int, cols: int) -> NDArray[np.bool_]:
+def _touched(first: NDArray[np.int32], after: NDArray[np.int32], rows: int, cols: int) -> NDArray[np.bool_]:
     """Mark the cells (rows, cols) of rectangles, each from `first` to before `after`: (n, 2) col, row.
 
     Some rows at a time are counted, because counts take four times what marks take.
     """
     touched = np.zeros((rows, cols), dtype=np.bool_)
-    row = np.concatenate([first[:, 1], first[:, 1], after[:, 1], after[:, 1]])
-    col = np.concatenate([first[:, 0], after[:, 0], first[:, 0], after[:, 0]])
-    step = np.repeat(np.array([1, -1, -1, 1], dtype=np.int32), len(first))
-    order = np.argsort(row, kind="stable")
     starts = np.arange(0, rows, _ROWS_AT_ONCE)
-    bands = np.split(order, np.searchsorted(row[order], starts[1:]))
+    edges = [(1, *_by_band(first[:, 1], starts)), (-1, *_by_band(after[:, 1], starts))]
     above = np.zeros(cols + 1, dtype=np.int32)
-    for start, own in zip(starts.tolist(), bands, strict=True):
+    for band, start in enumerate(starts.tolist()):
         steps = np.zeros((_ROWS_AT_ONCE, cols + 1), dtype=np.int32)
-        inner = own[row[own] < min(start + _ROWS_AT_ONCE, rows)]
-        np.add.at(steps, (row[inner] - start, col[inner]), step[inner])
+        for sign, order, stops, row in edges:
+            own = order[stops[band] : stops[band + 1]]
+            own = own[row[own] < rows]
+            np.add.at(steps, (row[own] - start, first[own, 0]), sign)
+            np.add.at(steps, (row[own] - start, after[own, 0]), -sign)
         steps[0] += above
         steps.cumsum(axis=0, out=steps)
         above = steps[-1].copy()
         marks = touched[start : start + _ROWS_AT_ONCE]
         marks[:] = (steps.cumsum(axis=1, out=steps) > 0)[: len(marks), :-1]
     return touched
+
+
+def _by_band(
+    row: NDArray[np.int32], starts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], list[int], NDArray[np.int32]]:
+    """Sort rectangles by a row of theirs, (n,). Gives their order, the places in it where each band of rows
+    begins and the last one ends, and the rows."""
+    order = np.argsort(row, kind="stable")
+    inner = np.searchsorted(row, starts[1:], sorter=order).tolist()
+    return order, [0, *inner, len(row)], row

@@ -84,12 +84,12 @@ class SceneColumns:
         )
 
     @classmethod
-    def joined(cls, parts: Sequence[SceneColumns]) -> SceneColumns:
-        """Put columns one behind the other."""
-        if len(parts) == 1:
+    def joined(cls, parts: Sequence[SceneColumns], order: NDArray[np.int64] | None = None) -> SceneColumns:
+        """Put columns one behind the other, then in `order`: numbers of the joined ones, each once."""
+        if len(parts) == 1 and order is None:
             return parts[0]
         return cls(
-            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__}
+            **{name: joined_arrays([getattr(part, name) for part in parts], order) for name in cls.__slots__}
         )
 
     def take(self, numbers: NDArray[np.int64]) -> SceneColumns:
@@ -133,18 +133,17 @@ class SceneList(Sequence[Scene]):
         return cls(columns, (maker,), np.zeros(number, dtype=np.int32), np.arange(number))
 
     @classmethod
-    def joined(cls, parts: Sequence[SceneList]) -> SceneList:
-        """Put lists one behind the other."""
+    def joined(cls, parts: Sequence[SceneList], order: NDArray[np.int64] | None = None) -> SceneList:
+        """Put lists one behind the other, then in `order`: numbers of the joined ones, each once."""
         if not parts:
             return cls.of(())
         starts = np.cumsum([0, *(len(part.makers) for part in parts)])
+        makers = [(part.maker + start).astype(np.int32) for part, start in zip(parts, starts, strict=False)]
         return cls(
-            SceneColumns.joined([part.columns for part in parts]),
+            SceneColumns.joined([part.columns for part in parts], order),
             tuple(chain.from_iterable(part.makers for part in parts)),
-            np.concatenate(
-                [(part.maker + start).astype(np.int32) for part, start in zip(parts, starts, strict=False)]
-            ),
-            np.concatenate([part.place for part in parts]),
+            joined_arrays(makers, order),
+            joined_arrays([part.place for part in parts], order),
         )
 
     @overload
@@ -244,6 +243,20 @@ class SceneList(Sequence[Scene]):
             for number, one in zip(at.tolist(), ask(maker, places), strict=True):
                 found[number] = one
         return found
+
+
+def joined_arrays(parts: Sequence[NDArray[Any]], order: NDArray[np.int64] | None) -> NDArray[Any]:
+    """Put arrays one behind the other, then in `order` if there is one. There is never a second copy."""
+    if order is None:
+        return np.concatenate(parts)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    found = np.empty((len(order), *parts[0].shape[1:]), dtype=parts[0].dtype)
+    start = 0
+    for part in parts:
+        found[place[start : start + len(part)]] = part
+        start += len(part)
+    return found
 
 
 def are_none(values: NDArray[np.object_]) -> NDArray[np.bool_]:

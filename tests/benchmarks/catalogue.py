@@ -43,8 +43,8 @@ ROW_GROUP = 10_000
 READERS = ("terraquery", "rustac")
 SIDE_M = 1000.0
 """Side of one item of the grid in UTM."""
-AROUND_UTM: Box = (0.5, 38.5, 5.5, 43.0)
-"""An AOI around that grid, with up to 100,000 items."""
+AROUND_UTM: Box = (-1.0, 37.5, 7.0, 44.0)
+"""An AOI around that grid, with up to 250,000 items."""
 
 
 def main() -> int:

@@ -7,7 +7,9 @@ page_walk        pages that may repeat, lose, circle or not end
 static_catalog   files that link to each other
 item_lists       item, item collection, list of items
 parquet_items    stac-geoparquet, of which only what can be wanted is decoded
-item_sieve       which items are taken, in which order, and what is said of the others
+item_sieve       which items are taken, and what is said of the others
+met_items        which items were met before
+item_order       in which order they come
 item_document    one item as JSON, checked
 time_range       times as catalogues and people write them
 catalog_reader   documents of one catalogue, and how far its links may lead

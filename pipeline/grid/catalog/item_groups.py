@@ -7,6 +7,7 @@ one table and one layout at once (`ItemGroup`).
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, overload
 
@@ -41,19 +42,10 @@ class TakenItems(Sequence[Item]):
         """List items. What is a list already stays it."""
         if isinstance(facts, TakenItems):
             return facts
-        tables: dict[ItemRows, int] = {}
-        items: list[Item] = []
-        table: list[int] = []
-        row: list[int] = []
+        growing = GrowingItems()
         for one in facts:
-            if isinstance(one, RowOffer):
-                table.append(tables.setdefault(one.rows, len(tables)))
-                row.append(one.row)
-            else:
-                table.append(-1)
-                row.append(len(items))
-                items.append(whole(one))
-        return cls(tuple(tables), items, np.array(table, dtype=np.int32), np.array(row, dtype=np.int64))
+            growing.add(one)
+        return growing.listed()
 
     @classmethod
     def joined(cls, one: TakenItems, other: TakenItems) -> TakenItems:
@@ -95,6 +87,12 @@ class TakenItems(Sequence[Item]):
         row = int(self.row[number])
         return self.items[row] if table < 0 else RowOffer(self.tables[table], row)
 
+    def parts(self) -> Iterator[tuple[NDArray[np.int64], ItemRows | Sequence[Item], NDArray[np.int64]]]:
+        """Divide them by who has them: numbers of some (k,), a table or `items`, and their rows (k,)."""
+        for which in np.unique(self.table).tolist():
+            own = np.flatnonzero(self.table == which)
+            yield own, self.items if which < 0 else self.tables[which], self.row[own]
+
     def all_facts(self) -> Iterator[ItemFacts]:
         """`facts` of each, in order."""
         return map(self.facts, range(len(self)))
@@ -111,6 +109,43 @@ class TakenItems(Sequence[Item]):
             else:
                 found[own] = self.tables[which].wkb(row[own])
         return found
+
+
+class GrowingItems:
+    """Items that are taken one by one; those from tables are kept as numbers. They are numbered from 0 on."""
+
+    def __init__(self) -> None:
+        self._tables: list[ItemRows] = []
+        self._items: list[Item] = []
+        self._table = array("i")
+        self._row = array("q")
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def add(self, facts: ItemFacts) -> int:
+        """Take an item; returns its number. Rows of one table come one after the other."""
+        if isinstance(facts, RowOffer):
+            if not self._tables or self._tables[-1] is not facts.rows:
+                self._tables.append(facts.rows)
+            self._table.append(len(self._tables) - 1)
+            self._row.append(facts.row)
+        else:
+            self._table.append(-1)
+            self._row.append(len(self._items))
+            self._items.append(whole(facts))
+        return len(self._row) - 1
+
+    def facts(self, number: int) -> ItemFacts:
+        """What decides about one item."""
+        table = self._table[number]
+        row = self._row[number]
+        return self._items[row] if table < 0 else RowOffer(self._tables[table], row)
+
+    def listed(self) -> TakenItems:
+        """All of them so far, in the order in which they were taken."""
+        table = np.array(self._table, dtype=np.int32)
+        return TakenItems(self._tables, self._items, table, np.array(self._row, dtype=np.int64))
 
 
 class ItemGroup(Protocol):

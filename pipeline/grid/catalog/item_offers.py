@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.grid.catalog.item import Item, ItemFacts
-from pipeline.grid.catalog.item_document import MOST_TEXT, item_name, item_of
+from pipeline.grid.catalog.item_document import item_name, item_of
+from pipeline.grid.catalog.met_items import digest_of
 from pipeline.grid.catalog.parquet_rows import ItemRows
 from pipeline.grid.catalog.parquet_values import documents
 
@@ -31,6 +32,16 @@ class ItemOffer(Protocol):
         """Whether its footprint meets the AOI. None: nobody has looked."""
         ...
 
+    @property
+    def digest(self) -> bytes:
+        """The `met_items.digest_of` its key."""
+        ...
+
+    @property
+    def known(self) -> int | None:
+        """What `MetItems.known` said of it. None: nobody has asked."""
+        ...
+
     def facts(self) -> ItemFacts:
         """Read what decides about it. Raises ItemError."""
         ...
@@ -50,12 +61,17 @@ class DocumentOffer:
     __slots__ = ("_alone", "_document", "_place", "key")
 
     meets: bool | None = None
+    known: int | None = None
 
     def __init__(self, document: object, place: str, *, alone: bool = False) -> None:
         self._document = document
         self._place = place
         self._alone = alone
         self.key = _key(document)
+
+    @property
+    def digest(self) -> bytes:
+        return digest_of(*self.key)
 
     @property
     def name(self) -> str:
@@ -75,16 +91,28 @@ class DocumentOffer:
 class RowOffer:
     """A usual row of a table. It tells what decides about an item (`ItemFacts`) without becoming one."""
 
-    __slots__ = ("key", "meets", "row", "rows")
+    __slots__ = ("_digest", "key", "known", "meets", "row", "rows")
 
     def __init__(
-        self, rows: ItemRows, row: int, *, meets: bool | None = None, key: tuple[str, str] | None = None
+        self,
+        rows: ItemRows,
+        row: int,
+        *,
+        meets: bool | None = None,
+        key: tuple[str, str] | None = None,
+        met: tuple[bytes, int] | None = None,
     ) -> None:
-        """`key`: where it is known."""
+        """`key`, and `met` (digest, and what is known of it), where somebody has them already."""
         self.rows = rows
         self.row = row
         self.meets = meets
         self.key = key or rows.key(row)
+        self._digest = None if met is None else met[0]
+        self.known = None if met is None else met[1]
+
+    @property
+    def digest(self) -> bytes:
+        return digest_of(*self.key) if self._digest is None else self._digest
 
     @property
     def name(self) -> str:
@@ -105,7 +133,7 @@ class RowOffer:
 
     @property
     def collection(self) -> str:
-        return self.key[0][:MOST_TEXT]
+        return self.key[0]
 
     @property
     def geometry(self) -> BaseGeometry:

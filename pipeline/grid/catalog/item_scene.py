@@ -151,7 +151,7 @@ def _listed(
     of_scenes = np.concatenate(used) if used else np.empty(0, dtype=np.int64)
     order = np.argsort(of_scenes)
     return (
-        SceneList.joined(parts).take(order),
+        SceneList.joined(parts, order),
         of_scenes[order],
         tuple(one for _, one in sorted(left.items())),
     )

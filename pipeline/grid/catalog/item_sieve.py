@@ -4,8 +4,8 @@
    within one pass over a catalogue; a second pass, or one over another part of the AOI, may repeat.
 2. Whatever is not taken is left with a reason (left_items.py): malformed items, those outside of the AOI or
    the dates, those that the filter does not want, those with too many clouds or with unknown ones.
-3. `found` puts the taken items in order. The order depends on the items alone and not on the pages that they
-   came in, so that the same items make the same plan.
+3. `found` puts the taken items in order (item_order.py). The order depends on the items alone and not on the
+   pages that they came in, so that the same items make the same plan.
 
 CQL2 is evaluated by the package `cql2`, which a STAC server of its author uses too.
 """
@@ -13,10 +13,7 @@ CQL2 is evaluated by the package `cql2`, which a STAC server of its author uses 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import cql2
@@ -28,14 +25,15 @@ from pipeline.grid.aoi import Aoi
 from pipeline.grid.catalog.found_items import CatalogSearch, LeftItem
 from pipeline.grid.catalog.item import ItemFacts
 from pipeline.grid.catalog.item_document import ItemError
-from pipeline.grid.catalog.item_groups import TakenItems
+from pipeline.grid.catalog.item_groups import GrowingItems, TakenItems
 from pipeline.grid.catalog.item_offers import DocumentOffer, ItemOffer, whole
+from pipeline.grid.catalog.item_order import order_of, sort_fields_of, unsaid_fields
 from pipeline.grid.catalog.left_items import MOST_NAMED, REASONS, LeftItems, LeftKind, counted
-from pipeline.grid.catalog.time_range import moments, time_range
-from pipeline.grid.paused_collector import paused_collector
+from pipeline.grid.catalog.met_items import NOT_TAKEN, MetItems, digest_of
+from pipeline.grid.catalog.time_range import time_range
 
 MOST_ITEMS = 250_000
-"""Items that one search may take. Each takes a kilobyte of memory, and some kilobytes if it came as JSON."""
+"""Items that one search may take. Each takes under a kilobyte of memory, and some if it came as JSON."""
 
 MOST_OFFERED = 2_000_000
 """Items that one search may be offered one by one."""
@@ -69,10 +67,9 @@ class ItemSieve:
         self._closed = 0
         self._notes: list[str] = []
         self._offered = 0
-        self._items: dict[tuple[str, str], ItemFacts] = {}
-        self._sorted: list[ItemFacts] | None = None
-        self._seen: set[tuple[str, str]] = set()
-        self._pass: set[tuple[str, str]] = set()
+        self._items = GrowingItems()
+        self._sorted: TakenItems | None = None
+        self._met = MetItems()
         _require_ranges(search)
         for ground in (self.area, self.beyond):
             if ground is not None:
@@ -95,14 +92,19 @@ class ItemSieve:
         """Remember what people must know of the catalogue."""
         self._notes.append(text)
 
+    def met_before(self, keys: Sequence[tuple[str, str]]) -> list[tuple[bytes, int]]:
+        """What is known of offers that are made next, in one step: `RowOffer.met` of each key."""
+        digests = [digest_of(*key) for key in keys]
+        return list(zip(digests, self._met.known(digests), strict=True))
+
     def begin_pass(self) -> None:
         """Begin to count repeats anew."""
-        self._pass.clear()
+        self._met.begin_pass()
 
     @property
     def passed(self) -> int:
         """How many different items were offered in this pass."""
-        return len(self._pass)
+        return self._met.passed
 
     def add(self, document: object, place: str, *, alone: bool = False, filtered: bool = False) -> bool:
         """Offer an item, as JSON says it. `place` and `alone`: as in `item_of`; the rest as in `offer`."""
@@ -113,11 +115,11 @@ class ItemSieve:
 
         `filtered`: the catalogue has applied the CQL2 filter. Raises InputError when there are too many.
         """
-        key = offer.key
-        if key in self._seen:
-            return self._again(offer)
-        self._seen.add(key)
-        self._pass.add(key)
+        digest = offer.digest
+        place = self._met.place(digest, offer.known)
+        if place >= 0:
+            return self._again(offer, place)
+        place = self._met.add(digest)
         self.met += 1
         self._offered += 1
         require_most(self._offered, MOST_OFFERED, "meet")
@@ -127,7 +129,7 @@ class ItemSieve:
             self.leave(offer.name, str(error))
             return True
         if self._fits(item, offer, filtered=filtered):
-            self._items[(item.collection, item.item_id)] = item
+            self._met.take(place, self._items.add(item))
             self._sorted = None
             require_most(len(self._items), MOST_ITEMS, "take")
         return True
@@ -147,7 +149,7 @@ class ItemSieve:
 
     def found(self) -> TakenItems:
         """Put the taken items in order, and keep as many as the search wants."""
-        return TakenItems.of(self._in_order()[: self.search.limit])
+        return self._in_order()[: self.search.limit]
 
     @property
     def left(self) -> tuple[LeftItem, ...]:
@@ -170,34 +172,30 @@ class ItemSieve:
             notes.append(
                 counted("items that fit, behind --max-items", self.taken - limit, len(self._behind()))
             )
-        items = self._items.values()
-        absent = [
-            name for name, _ in self.sort if not any(value_of(name)(item) is not None for item in items)
-        ]
-        if items and absent:
+        absent = unsaid_fields(self._in_order(), self.sort) if self.taken else []
+        if absent:
             notes.append(f"--sort by {', '.join(absent)} changes nothing: no item says it")
         return tuple(notes)
 
-    def _in_order(self) -> list[ItemFacts]:
+    def _in_order(self) -> TakenItems:
         if self._sorted is None:
-            with paused_collector():
-                self._sorted = in_order(list(self._items.values()), self.sort)
+            items = self._items.listed()
+            self._sorted = items.take(order_of(items, self.sort))
         return self._sorted
 
     def _behind(self) -> list[ItemFacts]:
         """The items behind the limit that are named."""
         limit = self.search.limit
-        return [] if limit is None else self._in_order()[limit : limit + MOST_NAMED]
+        return [] if limit is None else list(self._in_order()[limit : limit + MOST_NAMED].all_facts())
 
     def _behind_words(self) -> str:
         order = f"by --sort {self.search.sort}" if self.search.sort else "newest first"
         return f"it fits, and lies behind the first {self.search.limit:,} of --max-items, {order}"
 
-    def _again(self, offer: ItemOffer) -> bool:
+    def _again(self, offer: ItemOffer, place: int) -> bool:
         """Note an item whose name came before; returns whether it is new in this pass."""
-        new = offer.key not in self._pass
-        self._pass.add(offer.key)
-        differs = self._differs(offer)
+        new = self._met.meet_again(place)
+        differs = self._differs(offer, self._met.taken_as(place))
         self._differing += differs
         if not new:
             more = ", though this one differs from it" if differs else ""
@@ -207,12 +205,12 @@ class ItemSieve:
             )
         return new
 
-    def _differs(self, offer: ItemOffer) -> bool:
-        """Whether a repeat differs from the taken item of its name."""
-        if offer.key not in self._items:
+    def _differs(self, offer: ItemOffer, number: int) -> bool:
+        """Whether a repeat differs from the item of its name, taken as `number`."""
+        if number == NOT_TAKEN:
             return False
         try:
-            return offer.item() != whole(self._items[offer.key])
+            return offer.item() != whole(self._items.facts(number))
         except ItemError:
             return True
 
@@ -291,98 +289,3 @@ def parsed_filter(text: str) -> Any:
             came=f"{text[:200]!r} ({' '.join(str(error).split())[:200]})",
             remedy="for example: gsd < 1 AND platform = 'sentinel-2b'",
         ) from None
-
-
-def sort_fields_of(search: CatalogSearch) -> tuple[tuple[str, bool], ...]:
-    """The `sort_fields` of a search; none where it does not say."""
-    return sort_fields(search.sort) if search.sort else ()
-
-
-def sort_fields(text: str) -> tuple[tuple[str, bool], ...]:
-    """Read `--sort` as (field, descending) pairs. Raises InputError."""
-    found = []
-    for part in text.split(","):
-        part = part.strip()
-        name = part.lstrip("+-").removeprefix("properties.")
-        if not name or len(part) - len(part.lstrip("+-")) > 1:
-            raise InputError(
-                "--sort must be fields, comma separated",
-                came=repr(text),
-                remedy="e.g. eo:cloud_cover,-datetime",
-            )
-        found.append((name, part.startswith("-")))
-    return tuple(found)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ItemRank:
-    """What the place of an item in its search depends on."""
-
-    name: tuple[str, str]
-    """Collection and id."""
-    values: tuple[Any, ...]
-    """Of the fields of the sort, then of the time; None: it has none."""
-
-
-@paused_collector()
-def ranks_of(items: Iterable[ItemFacts], fields: Sequence[tuple[str, bool]]) -> list[ItemRank]:
-    """Read of each item what `in_rank_order` sorts by."""
-    readers = [value_of(name) for name, _ in _all_fields(fields)]
-    return [
-        ItemRank(name=(item.collection, item.item_id), values=tuple([read(item) for read in readers]))
-        for item in items
-    ]
-
-
-def in_rank_order(ranks: Sequence[ItemRank], fields: Sequence[tuple[str, bool]]) -> list[int]:
-    """Sort by fields, then newest first, then by collection and id; without a value last. Returns numbers."""
-    ordered = sorted(range(len(ranks)), key=lambda number: ranks[number].name)
-    for place, (_, descending) in reversed(list(enumerate(_all_fields(fields)))):
-        present = [number for number in ordered if ranks[number].values[place] is not None]
-        absent = [number for number in ordered if ranks[number].values[place] is None]
-        present.sort(key=lambda number: ranks[number].values[place], reverse=descending)
-        ordered = present + absent
-    return ordered
-
-
-def in_order(items: Sequence[ItemFacts], fields: Sequence[tuple[str, bool]]) -> list[ItemFacts]:
-    """Sort items as `in_rank_order` says."""
-    return [items[number] for number in in_rank_order(ranks_of(items, fields), fields)]
-
-
-def _all_fields(fields: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
-    return [*fields, ("datetime", True)]
-
-
-@lru_cache(maxsize=65_536)
-def _moment(text: str) -> tuple[int, datetime]:
-    """A time as `value_of` gives it; items that were taken together share it."""
-    return 1, datetime.fromisoformat(text)
-
-
-def value_of(name: str) -> Callable[[ItemFacts], Any]:
-    """Read one field so that values of any two items can be compared: numbers, then times, then text."""
-    if name == "datetime":
-        return _start_of
-
-    def value(item: ItemFacts) -> tuple[int, Any] | None:
-        found: Any
-        if name in ("id", "collection"):
-            found = item.item_id if name == "id" else item.collection
-        else:
-            found = item.properties.get(name)
-        if isinstance(found, bool | int | float):
-            return 0, found
-        if not isinstance(found, str):
-            return None
-        try:
-            return 1, moments(found)[0]
-        except ValueError:
-            return 2, found
-
-    return value
-
-
-def _start_of(item: ItemFacts) -> tuple[int, datetime] | None:
-    start = item.start
-    return None if start is None else _moment(start)

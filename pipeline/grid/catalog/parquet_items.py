@@ -159,12 +159,14 @@ def _offer_rows(batch: pa.RecordBatch, name: str, sieve: ItemSieve) -> None:
     """Offer rows in their order: usual ones as they are, others as documents."""
     rows = ItemRows(batch, name)
     keys = rows.keys() if rows.usual.any() else []
+    met = sieve.met_before(keys)
     meets: list[bool] | None = None
     if sieve.area is not None and rows.usual.any():
         meets = shapely.intersects(sieve.area, rows.geometries()).tolist()
     for row, usual in enumerate(rows.usual.tolist()):
         if usual:
-            sieve.offer(RowOffer(rows, row, meets=None if meets is None else meets[row], key=keys[row]))
+            touches = None if meets is None else meets[row]
+            sieve.offer(RowOffer(rows, row, meets=touches, key=keys[row], met=met[row]))
         else:
             sieve.add(next(documents(rows.rest(row))), name)
     rows.close()

@@ -6,7 +6,8 @@
 3. An item's properties and assets are views of its row (`RowFields`, `RowAssets`). A column is decoded when
    the first row of it is asked for.
 4. Rows that agree in all columns that decide have one layout (`item_layout`), and it is named once.
-5. Once all rows were offered, `close` lets go of what nobody asks for any more. The rest are columns.
+5. Once all rows were offered, `close` lets go of what nobody asks for any more. The rest are columns, and a
+   value that all rows share is kept once.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pipeline.grid.catalog.item_document import (
 )
 from pipeline.grid.catalog.item_layout import layout_of
 from pipeline.grid.catalog.layout_columns import codes_of, deciding_columns, is_constant
-from pipeline.grid.catalog.parquet_values import documents, undictionaried, values_of
+from pipeline.grid.catalog.parquet_values import documents, packed, undictionaried, values_of
 from pipeline.grid.catalog.row_checks import TIMES, are_plain_footprints, is_regular
 from pipeline.grid.catalog.time_range import item_times
 
@@ -46,8 +47,11 @@ _ASSET_MEMBERS = ("href", "type", "roles")
 class Columns:
     """Columns of a batch by name, decoded when they are asked for."""
 
-    def __init__(self, arrays: Mapping[str, pa.Array]) -> None:
+    def __init__(self, arrays: Mapping[str, pa.Array], n_rows: int = 0) -> None:
+        """`n_rows`: of each array."""
         self.arrays = dict(arrays)
+        self._n_rows = n_rows
+        self._alike: set[str] = set()
         self.known: dict[str, list[Any]] = {}
         """Those that were decoded."""
 
@@ -55,8 +59,26 @@ class Columns:
         """Values of all rows as JSON has them; None for a null. None: there is no such column."""
         found = self.known.get(name)
         if found is None and name in self.arrays:
-            found = self.known[name] = values_of(self.arrays[name])
+            found = values_of(self.arrays[name]) * (self._n_rows if name in self._alike else 1)
+            self.known[name] = found
         return found
+
+    def values_at(self, name: str, rows: NDArray[np.int64]) -> list[Any] | None:
+        """The same of some rows, which are decoded anew. None: there is no such column, or it is empty."""
+        column = self.arrays.get(name)
+        if column is None or column.null_count == len(column):
+            return None
+        if name in self._alike:
+            return values_of(column) * len(rows)
+        return values_of(column.take(pa.array(rows, pa.int64())))
+
+    def pack(self) -> None:
+        """Let go of what was decoded, and keep a value that all rows share once."""
+        self.known.clear()
+        for name, column in self.arrays.items():
+            if len(column) > 1 and is_constant(column):
+                self.arrays[name] = column.take(pa.array([0]))
+                self._alike.add(name)
 
 
 class RowFields(Mapping[str, Any]):
@@ -125,8 +147,9 @@ class AssetColumns:
         names = [field.name for field in array.type]
         arrays = {name: undictionaried(own) for name, own in zip(names, array.flatten(), strict=True)}
         self.key = key
-        self.columns = Columns(arrays)
-        self.fields = Columns({name: own for name, own in arrays.items() if name not in _ASSET_MEMBERS})
+        self.columns = Columns({name: arrays[name] for name in _ASSET_MEMBERS if name in arrays}, len(array))
+        fields = {name: own for name, own in arrays.items() if name not in _ASSET_MEMBERS}
+        self.fields = Columns(fields, len(array))
         hrefs = pc.fill_null(arrays["href"], "")
         lengths = pc.utf8_length(hrefs).to_numpy(zero_copy_only=False)
         blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(hrefs)), 0).to_numpy(zero_copy_only=False)
@@ -151,7 +174,7 @@ class AssetColumns:
 
     def deciding(self) -> Iterator[pa.Array]:
         """Columns that differ where rows are of different layouts."""
-        arrays = self.columns.arrays
+        arrays = self.columns.arrays | self.fields.arrays
         yield pa.array(self.present)
         if "type" not in arrays or arrays["type"].null_count:
             yield pa.array([has_tiff_suffix(href or "") for href in self.columns.values("href") or ()])
@@ -175,8 +198,9 @@ class ItemRows:
             return
         self._ids = arrays["id"]
         named = arrays.get("collection", pa.nulls(batch.num_rows, pa.string()))
-        self._collections = pc.fill_null(named, "")
-        self._properties = Columns({name: own for name, own in arrays.items() if name not in MEMBERS})
+        self._collections = pc.utf8_slice_codeunits(pc.fill_null(named, ""), 0, MOST_TEXT)
+        properties = {name: own for name, own in arrays.items() if name not in MEMBERS}
+        self._properties = Columns(properties, batch.num_rows)
         keys = [field.name for field in arrays["assets"].type]
         self._assets = {
             key: AssetColumns(key, own) for key, own in zip(keys, arrays["assets"].flatten(), strict=True)
@@ -194,12 +218,16 @@ class ItemRows:
         self._layout, self._layout_names = self._named_layouts(arrays)
 
     def close(self) -> None:
-        """Let go of what only offers need, and of what was decoded for them."""
+        """Let go of what only offers need, and of what was decoded for them; keep the rest in little room."""
         self._batch = self._shapes = None
-        self._properties.known.clear()
+        self._properties.pack()
         for own in self._assets.values():
-            own.columns.known.clear()
-            own.fields.known.clear()
+            own.columns.pack()
+            own.fields.pack()
+        if self.usual.any():
+            same = self._ends is self._starts
+            self._collections, self._starts = packed(self._collections), packed(self._starts)
+            self._ends = self._starts if same else packed(self._ends)
 
     def key(self, row: int) -> tuple[str, str]:
         """Collection and id of a usual row."""
@@ -211,14 +239,26 @@ class ItemRows:
 
     def ids(self, rows: NDArray[np.int64]) -> list[str]:
         """Ids of some usual rows."""
-        return list(self._ids.take(pa.array(rows)).to_pylist())
+        return list(self.id_column(rows).to_pylist())
+
+    def id_column(self, rows: NDArray[np.int64]) -> pa.Array:
+        """Ids of some usual rows, as text."""
+        return self._ids.take(pa.array(rows, pa.int64()))
+
+    def collection_column(self, rows: NDArray[np.int64]) -> pa.Array:
+        """Collections of some usual rows, as text; empty: none."""
+        return undictionaried(self._collections.take(pa.array(rows, pa.int64())))
+
+    def start_column(self, rows: NDArray[np.int64]) -> pa.Array:
+        """The `start` of some usual rows, as text or null."""
+        return undictionaried(self._starts.take(pa.array(rows, pa.int64())))
 
     def item(self, row: int) -> Item:
         """The item of a usual row."""
         collection, item_id = self.key(row)
         return Item(
             item_id=item_id,
-            collection=collection[:MOST_TEXT],
+            collection=collection,
             href=self.href(row),
             geometry=self.geometries([row])[0],
             start=self.start(row),
@@ -266,9 +306,8 @@ class ItemRows:
 
     def hrefs(self, key: str, rows: NDArray[np.int64]) -> list[str]:
         """Hrefs of one asset of some usual rows, all of which have it, as in `Asset.href`."""
-        chosen = pa.array(rows, pa.int64())
-        hrefs = self._assets[key].columns.arrays["href"].take(chosen).to_pylist()
-        bases = self._hrefs.take(chosen).to_pylist()
+        hrefs = self._assets[key].columns.values_at("href", rows) or []
+        bases = self._hrefs.take(pa.array(rows, pa.int64())).to_pylist()
         return [resolved(href, base or self._place) for href, base in zip(hrefs, bases, strict=True)]
 
     def said(self, name: str, rows: NDArray[np.int64], *, asset: str | None = None) -> list[Any] | None:
@@ -277,11 +316,8 @@ class ItemRows:
         None: there is no such column, or it is empty.
         """
         columns = self._properties if asset is None else self._assets[asset].fields
-        column = columns.arrays.get(name)
-        if column is None or column.null_count == len(column):
-            return None
-        values = values_of(column.take(pa.array(rows, pa.int64())))
-        return [value if value == value else None for value in values]
+        values = columns.values_at(name, rows)
+        return None if values is None else [value if value == value else None for value in values]
 
     def rest(self, row: int) -> pa.RecordBatch:
         """One row as a batch, to be read as a document."""

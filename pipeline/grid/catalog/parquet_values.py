@@ -39,6 +39,12 @@ def undictionaried(column: pa.Array) -> pa.Array:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
+def packed(column: pa.Array) -> pa.Array:
+    """Store text as numbers of its different values, where these are few. `undictionaried` undoes it."""
+    found = column.dictionary_encode()
+    return found if len(found.dictionary) <= len(column) // 4 else column
+
+
 def _objects(column: pa.StructArray) -> list[Any]:
     names = [field.name for field in column.type]
     columns = [values_of(own) for own in column.flatten()]

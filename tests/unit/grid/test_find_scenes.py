@@ -32,7 +32,6 @@ from pipeline.errors import InputError
 from pipeline.grid.aoi import Aoi
 from pipeline.grid.catalog.catalog_options import CatalogOptions
 from pipeline.grid.catalog.item_groups import TakenItems
-from pipeline.grid.catalog.item_sieve import ranks_of
 from pipeline.grid.find_scenes import Footprints, FoundScenes, find_scenes, settle_scenes
 from pipeline.grid.mosaic_order import mosaic_order
 from pipeline.grid.source import SourceOptions, open_scenes
@@ -302,5 +301,9 @@ def looked_up(source: Path, aoi: Aoi, order: str) -> Any:
             return "nothing can be used"
     footprints = {name: outline.normalize() for name, outline in found.footprints.items()}
     placed = (plan.lattice, plan.mode, plan.inside.tobytes(), plan.scenes, plan.offsets, plan.scene_windows)
-    ranks = [ranks_of(one.items.all_facts(), ()) for one in found.sources if one.items is not None]
-    return found.scenes, dict(found.unread), footprints, ranks, placed
+    items = [
+        [(item.collection, item.item_id, item.start) for item in one.items.all_facts()]
+        for one in found.sources
+        if one.items is not None
+    ]
+    return found.scenes, dict(found.unread), footprints, items, placed
