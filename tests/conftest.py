@@ -2,8 +2,9 @@
 
 1. A file runs in one process. Its module fixtures (worlds, trained models) are made once.
 2. The files that use Ray (RAY_FILES) run in one process, so that they share one Ray; those that ask the
-   shipped prompter (ENGINE_FILES) share one vLLM engine likewise. (`--dist loadgroup` would say so by marks
-   beside the tests, but xdist 3.8 does not see them under pytest 9.2.)
+   shipped prompter (ENGINE_FILES) share one vLLM engine likewise, and AIRFLOW_FILES one Airflow.
+   (`--dist loadgroup` would say so by marks beside the tests, but xdist 3.8 does not see them under
+   pytest 9.2.)
 3. Ray's files come first, then files with slow tests: nothing long is left for the end, when the other
    process would stand idle. This needs `--no-loadscope-reorder`: xdist would begin with the largest files.
 4. After the last of Ray's files their Ray ends: its processes would take a tenth of a core to the end.
@@ -56,7 +57,15 @@ RAY_FILES = tuple(
 """Test files that use Ray, by their paths in the repository; tests/unit/test_suite_layout.py knows all."""
 ENGINE_FILES = tuple(f"tests/integration/test_{name}.py" for name in ("benchmark_models", "gate_vllm"))
 """Test files that use the fixture `shared_engine`."""
-SHARED = dict.fromkeys(RAY_FILES, "ray") | dict.fromkeys(ENGINE_FILES, "engine")
+AIRFLOW_FILES = tuple(
+    f"tests/ops/test_{name}.py" for name in ("nightly_region", "ray_operator", "resource_operator")
+)
+"""Test files that share one running Airflow, with its Ray head."""
+SHARED = (
+    dict.fromkeys(RAY_FILES, "ray")
+    | dict.fromkeys(ENGINE_FILES, "engine")
+    | dict.fromkeys(AIRFLOW_FILES, "airflow")
+)
 
 
 @pytest.hookimpl(optionalhook=True)

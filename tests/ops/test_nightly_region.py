@@ -1,93 +1,76 @@
-"""The DAG of a night in a real Airflow, against a real head, a catalogue of one scene and the real jobs."""
+"""The DAG of a night in a real Airflow, against a real head, a catalogue of two scenes and the real jobs."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import shutil
+import subprocess
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from airflow_home import (
-    OURS,
-    Connected,
-    Told,
-    airflow_environment,
-    migrated,
-    needs_airflow,
-    start_test,
-    told_by,
-)
-from item_files import footprint_of, item_document, write_items
-from label_worlds import blobs, write_label_world
-from ray_heads import ray_head, token_file
+from airflow_home import OURS, PYTHON, needs_airflow, start_test, told_by
+from airflow_place import QUERY, AirflowPlace
+from ray_heads import token_file
+from running_airflow import NEW_DATABASE
 
-ROOT = Path(__file__).parents[2]
-DAG = OURS / "dags/nightly_region.py"
+pytestmark = [pytest.mark.ops, pytest.mark.slow, pytest.mark.timeout(600), needs_airflow]
 
-pytestmark = [pytest.mark.ops, pytest.mark.timeout(600), needs_airflow]
+TASKS = ("describe_night", "check_plan", "segment", "verify", "publish")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Nights:
-    """An Airflow with a region of which there is imagery of 3 June 2026 alone."""
-
-    environment: dict[str, str]
-    conf: dict[str, Any]
-    runs: Path
-
-    def run(self, day: str) -> Told:
-        return told_by(start_test(self.environment, DAG, day, **self.conf))
-
-
-@pytest.fixture(scope="module")
-def nights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nights]:
-    folder = tmp_path_factory.mktemp("nights")
-    world = write_label_world(folder / "world", blobs(np.random.default_rng(5), 256, 256, grain=30))
-    item = item_document("scene", {"image": world.scene}, when="2026-06-03T10:00:00Z")
-    items = write_items(folder / "items.json", [item])
-    ring = np.array(footprint_of(world.scene)["coordinates"][0])
-    options = ["--allow-root", str(folder), "--models", f"oracle:{world.labels}", "--runner", "local"]
-    options += ["--tile", "64", "--halo", "8", "--block", "2"]
-    conf = {
-        "name": "bay",
-        "aoi": None,
-        "bbox": [*ring.min(axis=0).tolist(), *ring.max(axis=0).tolist()],
-        "queries": ["- a query; $(echo no shell's)"],
-        "source": f"stac:{items}",
-        "preset": "embedded",
-        "options": options,
-        "late_days": 2,
-        "runs": str(folder / "runs"),
-        "python": sys.executable,
-        "jobs": str(ROOT / "jobs"),
-    }
-    with ray_head(folder) as head:
-        connected = Connected(conn_id="ray_jobs", url=head.jobs, token=token_file().read_text())
-        environment = airflow_environment(folder / "home", DAG.parent, connected)
-        migrated(environment)
-        yield Nights(environment=environment, conf=conf, runs=folder / "runs")
+def backfill(place: AirflowPlace, first: str, last: str) -> list[str]:
+    """Make the pool and start a backfill with the commands of the README; returns the names of its runs."""
+    words = [
+        ["pools", "set", "terraquery", "1", "one job at a time", "--include-deferred"],
+        ["backfill", "create", "--dag-id", "nightly_region", "--from-date", first, "--to-date", last],
+    ]
+    words[1] += ["--max-active-runs", "2", "--dag-run-conf", json.dumps(place.night_conf())]
+    for line in words:
+        command = [str(PYTHON), "-m", "airflow", *line]
+        done = subprocess.run(
+            command, env=place.airflow.environment, capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    runs = place.airflow.ask("GET", "/api/v2/dags/nightly_region/dagRuns")["dag_runs"]
+    return sorted(run["dag_run_id"] for run in runs)
 
 
-def test_a_night_with_imagery_ends_as_an_asset(nights: Nights) -> None:
-    told = nights.run("2026-06-06T06:00")  # from the 5th to the 6th, two days late
-    assert {name: state for name, (state, _) in told.states.items()} == dict.fromkeys(
-        ("describe_night", "check_plan", "segment", "verify", "publish"), "success"
-    ), told.said
-    run = nights.runs / "bay/2026-06-03"
-    assert json.loads((run / "run.json").read_text())["queries"] == ["- a query; $(echo no shell's)"]
-    assert "the run is sound" in told.said
-    assert [event["extra"] for event in told.assets] == [{"day": "2026-06-03", "run": str(run)}]
+def test_the_nights_of_a_backfill_run_side_by_side_and_their_jobs_never(place: AirflowPlace) -> None:
+    """Two runs of the DAG are active at once; it is the pool that keeps their jobs apart."""
+    runs = backfill(place, "2026-06-05", "2026-06-07")  # the last is midnight, before that day's night
+    assert len(runs) == 2
+    for run in runs:
+        for task in TASKS:
+            seen = place.airflow.wait_for("nightly_region", run, task)
+            assert seen["state"] == "success", place.airflow.log("nightly_region", run, task)
+    out = place.folder / "runs/bay"
+    assert sorted(path.name for path in out.iterdir()) == ["2026-06-03", "2026-06-04"]
+    for night in out.iterdir():
+        assert json.loads((night / "run.json").read_text())["queries"] == [QUERY]
+    for run in runs:
+        said = place.airflow.log("nightly_region", run, "segment")
+        kept = said.partition("All that job job-nightly-region-segment-")[2]
+        assert str(out) in kept, "the job's last lines say where the result is"
+        assert token_file().read_text() not in said
+        assert "the run is sound" in place.airflow.log("nightly_region", run, "verify")
+    events = place.airflow.ask("GET", "/api/v2/assets/events?order_by=timestamp")["asset_events"]
+    told = sorted((event["extra"]["day"], event["extra"]["run"]) for event in events)
+    assert told == [(day, str(out / day)) for day in ("2026-06-03", "2026-06-04")]
+    jobs = place.jobs(str(out))
+    assert len(jobs) == 6
+    assert {job["status"] for job in jobs} == {"SUCCEEDED"}
+    for earlier, later in pairwise(jobs):
+        assert earlier["end_time"] <= later["start_time"]
 
 
-def test_a_night_without_imagery_is_skipped(nights: Nights) -> None:
-    told = nights.run("2026-06-07T06:00")
+def test_a_night_without_imagery_is_skipped(place: AirflowPlace, tmp_path: Path) -> None:
+    """By `dag.test()`, in a database of its own."""
+    environment = place.airflow.environment | {"AIRFLOW_HOME": str(tmp_path)}
+    shutil.copy(place.airflow.home / NEW_DATABASE, tmp_path / "airflow.db")
+    conf = place.night_conf()
+    told = told_by(start_test(environment, OURS / "dags/nightly_region.py", "2026-06-09T06:00", **conf))
     states = {name: state for name, (state, _) in told.states.items()}
-    assert states == {"describe_night": "success"} | dict.fromkeys(
-        ("check_plan", "segment", "verify", "publish"), "skipped"
-    ), told.said
+    assert states == {"describe_night": "success"} | dict.fromkeys(TASKS[1:], "skipped"), told.said
     assert "found nothing to do" in told.said
-    assert not (nights.runs / "bay/2026-06-04/run.json").exists()
+    assert not (place.folder / "runs/bay/2026-06-07/run.json").exists()

@@ -1,120 +1,118 @@
-"""The operator for Ray's jobs in a real Airflow, against a real head with a token and the real job."""
+"""The operator for Ray's jobs in an Airflow that runs, against a real head with a token and the real job.
+
+How a job that ends well is told is seen in the nights of test_nightly_region.py.
+"""
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+import signal
 from pathlib import Path
 
-import numpy as np
 import pytest
-from airflow_home import Connected, Told, airflow_environment, migrated, needs_airflow, start_test, told_by
-from label_worlds import LabelWorld, blobs, write_label_world
-from ray_heads import Head, ray_head, token_file
+from airflow_home import needs_airflow
+from airflow_place import AirflowPlace
 
-ROOT = Path(__file__).parents[2]
-DAG = Path(__file__).parent / "dags/one_job.py"
-
-pytestmark = [pytest.mark.ops, pytest.mark.timeout(600), needs_airflow]
+pytestmark = [pytest.mark.ops, pytest.mark.slow, pytest.mark.timeout(600), needs_airflow]
 
 
-def jobs_of(head: Head) -> dict[str, dict[str, object]]:
-    """The head's jobs by their names, asked without our client."""
-    asked = urllib.request.Request(
-        f"{head.jobs}/api/jobs/", headers={"Authorization": f"Bearer {token_file().read_text()}"}
-    )
-    with urllib.request.urlopen(asked, timeout=30) as answer:
-        found = json.load(answer)
-    return {job["submission_id"]: job for job in found if job["submission_id"]}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """A head, an Airflow that knows it, and a world."""
-
-    head: Head
-    environment: dict[str, str]
-    world: LabelWorld
-    folder: Path
-
-    def command(self, scene: Path, out: str, *more: str) -> list[str]:
-        words = [
-            sys.executable,
-            str(ROOT / "jobs/segment_region.py"),
-            "--source",
-            str(scene),
-            "--whole-scene",
-        ]
-        words += ["--query", "tanks; $(echo not a shell's)", "--models", f"oracle:{self.world.labels}"]
-        words += ["--tile", "64", "--halo", "8", "--block", "2", "--runner", "local"]
-        return [*words, "--out", str(self.folder / out), *more]
-
-    def run(self, command: list[str], day: str) -> Told:
-        environment = self.environment | {"JOB_COMMAND": json.dumps(command)}
-        return told_by(start_test(environment, DAG, day))
+GATED = {
+    "marked": ("deferred_job", "waiting_job"),
+    "cleared": ("deferred_job",),
+    "lost": ("deferred_job", "waiting_job"),
+}
+"""Runs whose jobs wait for a file, and their DAGs."""
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("operator")
-    world = write_label_world(folder / "world", blobs(np.random.default_rng(5), 256, 256, grain=30))
-    with ray_head(folder) as head:
-        connected = Connected(conn_id="ray_jobs", url=head.jobs, token=token_file().read_text())
-        environment = airflow_environment(folder / "home", DAG.parent, connected)
-        migrated(environment)
-        yield Place(head=head, environment=environment, world=world, folder=folder)
+def gates(place: AirflowPlace) -> dict[tuple[str, str], Path]:
+    """Start all runs at once; returns the gates of those that have one, by DAG and run."""
+    damaged = place.command(place.damaged_scene(), "damaged")
+    place.airflow.trigger("deferred_job", "damaged", command=damaged)
+    found = {}
+    for run, dags in GATED.items():
+        for dag in dags:
+            found[dag, run], command = place.gated(f"{dag}-{run}")
+            place.airflow.trigger(dag, run, command=command)
+    return found
 
 
-def test_a_run_ends_well_and_its_log_is_in_the_task_s(place: Place) -> None:
-    told = place.run(place.command(place.world.scene, "well"), "2026-01-01")
-    assert told.states == {"segment": ("success", 1)}, told.said
-    assert json.loads((place.folder / "well/run.json").read_text())["queries"] == [
-        "tanks; $(echo not a shell's)"
-    ]
-    assert "Trigger completed" in told.said, "it was deferred"
-    kept = told.said.partition("All that job job-one-job-segment-")[2]
-    assert str(place.folder / "well") in kept, "the job's last lines say where the result is"
-    assert token_file().read_text() not in told.said
+pytestmark = [*pytestmark, pytest.mark.usefixtures("gates")]
 
 
-def test_too_many_failed_tiles_fail_the_task_for_good(place: Place) -> None:
-    damaged = place.folder / "damaged.tif"
-    data = bytearray(place.world.scene.read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 200] = b"\xff" * 200
-    damaged.write_bytes(data)
-    told = place.run(place.command(damaged, "damaged"), "2026-01-02")
-    assert told.states == {"segment": ("failed", 1)}, told.said
-    assert "ended with exit code 3: the run is complete, but more tiles failed than" in told.said
+def test_too_many_failed_tiles_fail_the_task_for_good(place: AirflowPlace) -> None:
+    seen = place.airflow.wait_for("deferred_job", "damaged", "segment")
+    said = place.airflow.log("deferred_job", "damaged", "segment")
+    assert (seen["state"], seen["try_number"]) == ("failed", 1), said
+    assert "ended with exit code 3: the run is complete, but more tiles failed than" in said
 
 
-def test_bad_input_fails_the_task_for_good(place: Place) -> None:
-    told = place.run(place.command(place.folder / "nowhere.tif", "nowhere"), "2026-01-03")
-    assert told.states == {"segment": ("failed", 1)}, told.said
-    assert "ended with exit code 2: bad input" in told.said
-    assert "nowhere.tif" in told.said
+@pytest.mark.parametrize("dag", ["deferred_job", "waiting_job"])
+def test_a_task_that_is_marked_as_failed_stops_its_job(
+    place: AirflowPlace, gates: dict[tuple[str, str], Path], dag: str
+) -> None:
+    gate = str(gates[dag, "marked"])
+    place.wait_for_job(gate, "RUNNING")
+    place.airflow.wait_for(dag, "marked", "segment", "deferred" if dag == "deferred_job" else "running")
+    path = f"/api/v2/dags/{dag}/dagRuns/marked/taskInstances/segment"
+    place.airflow.ask("PATCH", path, {"new_state": "failed"})
+    place.wait_for_job(gate, "STOPPED")
+    assert len(place.jobs(gate)) == 1
+    assert place.airflow.task(dag, "marked", "segment")["state"] == "failed"
 
 
-def test_a_second_instance_finds_the_job_of_a_lost_one(place: Place) -> None:
-    gate = place.folder / "gate"
-    words = ["sh", "-c", f'until [ -e {gate} ]; do sleep 0.1; done; exec "$@"', "sh"]
-    command = words + place.command(place.world.scene, "lost")
-    before = set(jobs_of(place.head))
-    environment = place.environment | {"JOB_COMMAND": json.dumps(command)}
-    lost = start_test(environment, DAG, "2026-01-04")
-    until = time.monotonic() + 120
-    while set(jobs_of(place.head)) == before:
-        assert time.monotonic() < until
-        time.sleep(0.2)
-    lost.kill()
-    lost.communicate()
-    second = start_test(environment, DAG, "2026-01-04")
+def test_a_task_that_is_cleared_stops_its_job_and_begins_anew(
+    place: AirflowPlace, gates: dict[tuple[str, str], Path]
+) -> None:
+    gate = gates["deferred_job", "cleared"]
+    place.wait_for_job(str(gate), "RUNNING")
+    place.airflow.wait_for("deferred_job", "cleared", "segment", "deferred")
+    wanted = {"dry_run": False, "only_failed": False, "dag_run_id": "cleared", "task_ids": ["segment"]}
+    place.airflow.ask("POST", "/api/v2/dags/deferred_job/clearTaskInstances", wanted)
+    place.wait_for_job(str(gate), "STOPPED")
     gate.touch()
-    told = told_by(second)
-    assert told.states == {"segment": ("success", 1)}, told.said
-    assert "found again" in told.said, told.said
-    assert len(set(jobs_of(place.head)) - before) == 1
+    assert place.airflow.wait_for("deferred_job", "cleared", "segment")["state"] == "success"
+    assert [job["status"] for job in place.jobs(str(gate))] == ["STOPPED", "SUCCEEDED"]
+
+
+def test_jobs_outlive_the_triggerer_and_the_worker_that_wait_for_them(
+    place: AirflowPlace, gates: dict[tuple[str, str], Path]
+) -> None:
+    airflow = place.airflow
+    deferred, waiting = gates["deferred_job", "lost"], gates["waiting_job", "lost"]
+    for gate in (deferred, waiting):
+        place.wait_for_job(str(gate), "RUNNING")
+    before = triggerer_of(place, "lost")
+    airflow.wait_for("waiting_job", "lost", "segment", "running")
+    kill_worker(airflow.task("waiting_job", "lost", "segment")["pid"])
+    airflow.kill("triggerer")
+    airflow.start("triggerer")
+    assert triggerer_of(place, "lost", other_than=before) != before
+    airflow.until(
+        "the second try finds the job",
+        lambda: airflow.log("waiting_job", "lost", "segment", attempt=2),
+        lambda said: "found again" in said,
+    )
+    for gate, dag, tries in ((deferred, "deferred_job", 1), (waiting, "waiting_job", 2)):
+        gate.touch()
+        seen = airflow.wait_for(dag, "lost", "segment", "success", "failed")
+        assert (seen["state"], seen["try_number"]) == ("success", tries)
+        assert [job["status"] for job in place.jobs(str(gate))] == ["SUCCEEDED"]
+
+
+def triggerer_of(place: AirflowPlace, run: str, other_than: int | None = None) -> int:
+    """The triggerer that has the task of a deferred run, by its number."""
+    seen = place.airflow.until(
+        f"a triggerer other than {other_than} has the task",
+        lambda: place.airflow.task("deferred_job", run, "segment"),
+        lambda seen: seen["triggerer_job"] is not None and seen["triggerer_job"]["id"] != other_than,
+        show=lambda seen: (seen["state"], seen["triggerer_job"]),
+    )
+    return int(seen["triggerer_job"]["id"])
+
+
+def kill_worker(task: int) -> None:
+    """Kill the process of a task and, before it, the worker that looks after it."""
+    worker = int(Path(f"/proc/{task}/stat").read_text().rpartition(")")[2].split()[1])
+    for process in (worker, task):
+        os.kill(process, signal.SIGKILL)

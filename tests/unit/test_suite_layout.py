@@ -66,3 +66,13 @@ def test_every_file_that_shares_the_engine_is_listed() -> None:
     }
     assert len(files) >= 2
     assert files == set(suite_conftest().ENGINE_FILES)
+
+
+def test_every_file_that_shares_the_airflow_is_listed() -> None:
+    files = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if re.search(r"\bplace: AirflowPlace\b", path.read_text())
+    }
+    assert len(files) >= 2
+    assert files == set(suite_conftest().AIRFLOW_FILES)
