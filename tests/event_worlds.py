@@ -16,6 +16,7 @@ def reading(stage: str, worker: str, began: float, seconds: float, **counts: int
         "began": began,
         "seconds": seconds,
         "counts": counts,
+        "traffic": {"http_requests": 2, "http_bytes": 1500} if stage == "read" else {},
     }
 
 
@@ -64,5 +65,6 @@ def whole_start() -> list[Event]:
         (71.0, "inferred", {}),
         (75.0, "publishing", {}),
         (95.0, "published", {}),
+        (99.0, "traffic", {"step": "ending", "counts": {"http_requests": 4}}),
         (100.0, "ended", {}),
     )

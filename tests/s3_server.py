@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from unittest import mock
@@ -30,9 +30,11 @@ def one_write_at_a_time(app: WSGIApplication) -> WSGIApplication:
 
 
 @contextmanager
-def serving_s3(bucket: str = BUCKET) -> Iterator[str]:
+def serving_s3(
+    bucket: str = BUCKET, *, watch: Callable[[WSGIApplication], WSGIApplication] | None = None
+) -> Iterator[str]:
     """Serve an empty bucket, and set the environment so that this process and its children use it. Gives the
-    endpoint's URL.
+    endpoint's URL. `watch`: put around the server.
     """
     import boto3
     from moto.server import ThreadedMotoServer
@@ -42,6 +44,8 @@ def serving_s3(bucket: str = BUCKET) -> Iterator[str]:
     server.start()
     assert server._server is not None
     server._server.app = one_write_at_a_time(server._server.app)
+    if watch is not None:
+        server._server.app = watch(server._server.app)
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
     settings = {

@@ -11,6 +11,7 @@ http_range      bytes of a URL, redirects and repeated requests
 paced_connection  connections with a pace, to allowed addresses only
 s3_range        bytes of an object on S3
 remote_store    how patiently, and with which settings, remote objects are asked for
+traffic         what this process asked of servers, and what it did not have to
 remote_error    why a remote object could not be read
 href_guard      what the hrefs of a catalogue may reach
 signing         hrefs are signed just before they are read

@@ -37,6 +37,7 @@ from pipeline.files.hrefs import public_href
 from pipeline.files.paced_connection import connections, patience, proxy_for
 from pipeline.files.remote_error import RemoteError, TimedOutError, no_ranges_error, status_error
 from pipeline.files.remote_store import RangeAnswer, Transport
+from pipeline.files.traffic import traffic
 from pipeline.schema.imagery import HrefGuard
 
 MOST_REDIRECTS = 5
@@ -81,6 +82,11 @@ class WebRequest:
         """Whether the URL holds a token, or something else that must not be shown."""
         return self.url != self.name
 
+    @property
+    def source(self) -> str:
+        """What its traffic is counted as."""
+        return "s3" if self.name.startswith("s3://") else "http"
+
 
 def get_range(request: WebRequest, start: int, stop: int) -> RangeAnswer:
     """Fetch bytes [start, stop) of an object, fewer at its end. Raises RemoteError."""
@@ -89,7 +95,7 @@ def get_range(request: WebRequest, start: int, stop: int) -> RangeAnswer:
         return _read_range(request, answer, start, stop)
 
     headers = {"Range": f"bytes={start}-{stop - 1}"}
-    return _patiently(request.transport, lambda: _exchange(request, headers, read))
+    return _patiently(request, lambda: _exchange(request, headers, read))
 
 
 def get_document(request: WebRequest, most_bytes: int) -> bytes:
@@ -100,13 +106,15 @@ def get_document(request: WebRequest, most_bytes: int) -> bytes:
         body = answer.read(most_bytes + 1)
         if len(body) > most_bytes:
             raise RemoteError(request.name, f"the server sent more than {most_bytes:,} bytes")
+        traffic.add(f"{request.source}_bytes", len(body))
         return body
 
-    return _patiently(request.transport, lambda: _exchange(request, {}, read))
+    return _patiently(request, lambda: _exchange(request, {}, read))
 
 
-def _patiently[T](transport: Transport, once: Callable[[], T]) -> T:
+def _patiently[T](request: WebRequest, once: Callable[[], T]) -> T:
     """Ask again while that may help, as often as the transport says."""
+    transport = request.transport
     pause_s = transport.retry_delay_s
     was_slow = False
     for left in range(transport.retries, -1, -1):
@@ -120,6 +128,7 @@ def _patiently[T](transport: Transport, once: Callable[[], T]) -> T:
             asked_s = error.pause_s
         time.sleep(min(max(pause_s, asked_s), MOST_PAUSE_S) * random.uniform(1.0, LONGER_BY_CHANCE))
         pause_s = min(2 * pause_s, 8 * transport.retry_delay_s)
+        traffic.add(f"{request.source}_retries")
     raise AssertionError("the last try returns or raises")
 
 
@@ -169,11 +178,14 @@ def _send(request: WebRequest, url: str, headers: Mapping[str, str]) -> BaseHTTP
         "decode_content": False,
         "timeout": Timeout(connect=transport.connect_timeout_s, read=transport.stall_s),
     }
+    traffic.add(f"{request.source}_requests")
     try:
         return pool.request("GET", url, **how)
     except ProtocolError as error:
         if not isinstance(error.args[-1], ConnectionResetError | BrokenPipeError):
             raise
+    traffic.add(f"{request.source}_requests")
+    traffic.add(f"{request.source}_retries")
     return pool.request("GET", url, **how)
 
 
@@ -196,6 +208,7 @@ def _read_range(request: WebRequest, answer: BaseHTTPResponse, start: int, stop:
         raise RemoteError(name, _BROKEN, retryable=True)
     if answer.read(1):
         raise RemoteError(name, "the server sent more bytes than asked for", retryable=True)
+    traffic.add(f"{request.source}_bytes", len(body))
     return RangeAnswer(
         body=body,
         size=size,

@@ -26,6 +26,7 @@ from rasterio.abc import MultiByteRangeResourceContainer
 from pipeline.files.remote_error import RemoteError
 from pipeline.files.remote_object import HEAD_BYTES, THE_USERS, RemoteObject, Terms
 from pipeline.files.tiff_directories import SeekableFile
+from pipeline.files.traffic import traffic
 
 CHUNK_BYTES = HEAD_BYTES
 """Small reads fetch whole chunks: headers and tables of offsets are read in many small steps."""
@@ -137,9 +138,12 @@ class _RemoteFile(_vsiopener.MultiByteRangeResource):
             return b""
 
     def _chunk(self, index: int) -> bytes:
+        start = index * CHUNK_BYTES
+        stop = min(start + CHUNK_BYTES, self._content.size)
+        is_here = index in self._chunks or stop <= len(self._content.head)
+        traffic.add("chunks_hits" if is_here else "chunks_misses")
         if index not in self._chunks:
-            start = index * CHUNK_BYTES
-            self._chunks[index] = self._content.read(start, min(start + CHUNK_BYTES, self._content.size))
+            self._chunks[index] = self._content.read(start, stop)
             while len(self._chunks) > MOST_CHUNKS:
                 self._chunks.popitem(last=False)
         self._chunks.move_to_end(index)

@@ -24,6 +24,7 @@ from pipeline.files.remote_error import RemoteError
 from pipeline.files.remote_store import RangeAnswer, Transport, current_transport
 from pipeline.files.s3_range import get_s3_range
 from pipeline.files.signing import refusal_remedy, renewed, signed
+from pipeline.files.traffic import traffic
 from pipeline.schema.imagery import HrefGuard
 
 HEAD_BYTES = 32 * 1024
@@ -115,6 +116,7 @@ class RemoteObject:
             if not self._transport.retries:
                 raise
         time.sleep(SECOND_TRY_S)
+        self._ask_again()
         return self._get(start, stop)
 
     def _get(self, start: int, stop: int) -> RangeAnswer:
@@ -130,7 +132,11 @@ class RemoteObject:
             another = renewed(self._href, signer, refused=url)
             if another == url:
                 raise
+        self._ask_again()
         return get_range(self._request(another), start, stop)
+
+    def _ask_again(self) -> None:
+        traffic.add("s3_retries" if self.name.startswith("s3://") else "http_retries")
 
     def _request(self, url: str) -> WebRequest:
         return WebRequest(

@@ -32,6 +32,7 @@ from rasterio.windows import Window as RasterWindow
 from pipeline.errors import SourceError, TerraqueryError
 from pipeline.files.gdal_text import gdal_message, plain_message
 from pipeline.files.raster_access import href_kind, open_raster, raster_environment
+from pipeline.files.traffic import traffic
 from pipeline.load.canvas import Canvas, OwnPixels
 from pipeline.load.collar import collar_on_window, collar_warped
 from pipeline.load.mask_lattice import Marks
@@ -257,6 +258,7 @@ class CogReader:
         """What a scene's mask says of a window of the run grid."""
         scene = self._sources[index].scene
         with raster_environment(quality_source(scene), patient=patient):
+            traffic.add("files_hits" if index in self._masks else "files_misses")
             if index not in self._masks:
                 while len(self._masks) >= self._options.open_files:
                     self._masks.popitem(last=False)[1].close()
@@ -271,9 +273,11 @@ class CogReader:
         """
         if index in self._handles:
             self._handles.move_to_end(index)
+            traffic.add("files_hits")
             return self._handles[index]
         while len(self._handles) >= self._options.open_files:
             self._handles.popitem(last=False)[1].close()
+        traffic.add("files_misses")
         source = self._sources[index]
         dataset = open_planned(source)
         try:

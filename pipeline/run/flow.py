@@ -154,6 +154,7 @@ def run_together(
                 require_still_alone()
                 events.tell("publishing", run=name.removesuffix(": "))
                 runs.append(_published(each, name, runner, screen, started, inference_s))
+                events.tell_traffic("publishing")
                 events.tell("published", run=name.removesuffix(": "), snapshot=runs[-1].info.snapshot)
         costs = _costs(root, budget.options)
     for name, run, context in zip(names, runs, contexts, strict=True):
@@ -284,6 +285,7 @@ def infer(
     progress = Progress(n_tiles, done_before=done_before, stream=screen.out)
     breaker = RunBreaker(work[0][0].config.limits, sum(len(context.plan.scenes) for context, _ in work))
 
+    events.tell_traffic("planning")
     events.tell("inference", blocks=sum(len(some) for _, some in blocks), tiles=n_tiles, done=done_before)
 
     n_blocks = sum(len(some) for _, some in blocks)
@@ -303,6 +305,7 @@ def infer(
 
     if budget.intake.is_open:
         run_blocks(blocks, count, runner=runner, screen=screen, events=events, intake=budget.intake)
+        events.tell_traffic("inference")
         events.tell("inferred")
     for context, _ in work:
         context.journal.reset()  # a process that died with its record committed has left a note

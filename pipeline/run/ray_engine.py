@@ -27,6 +27,7 @@ import pyarrow as pa
 
 from pipeline.errors import InputError, ModelError, TerraqueryError
 from pipeline.files.raster_access import SMALL_CACHE_MB, set_process_defaults
+from pipeline.files.traffic import traffic
 from pipeline.process_guard import ProcessGuard
 from pipeline.run.choose_runner import cluster_named
 from pipeline.run.config import Pool, ResourceOptions, Role
@@ -50,9 +51,7 @@ PLACING_S = 120
 """Seconds that Ray has to reserve room for pairs. What is free is reserved at once."""
 
 TASKS_PER_CPU = 2
-"""Tasks of phase two submitted per CPU: one runs, one waits; the driver never queues a region's worth of
-them.
-"""
+"""Tasks of phase two submitted per CPU: one runs, one waits. A region's worth of them is never queued."""
 
 
 @contextmanager
@@ -313,7 +312,9 @@ def run_tasks_ray(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[An
                 return
             done, _ = ray.wait(list(flying), num_returns=1)
             flying -= set(done)
-            yield from ray.get(done)
+            for result, counts in ray.get(done):
+                traffic.add_all(counts)
+                yield result
     except ray.exceptions.RayError as error:
         raise _readable(error) from error
 
@@ -326,9 +327,9 @@ def on_one_machine() -> bool:
     return sum(1 for node in ray.nodes() if node["Alive"]) == 1
 
 
-def _run_task(task: Task, job: MergeJob, key: Any) -> Any:
+def _run_task(task: Task, job: MergeJob, key: Any) -> tuple[Any, dict[str, int]]:
     set_process_defaults(SMALL_CACHE_MB)
-    return task(job, key)
+    return task(job, key), traffic.take()
 
 
 def _nodes() -> list[Node]:
@@ -391,8 +392,7 @@ def _start_own_ray() -> None:
 
 
 def _guard_own_ray() -> None:
-    """Let the processes of the Ray that was just started end with this one. They do so by themselves, except
-    for two agents, when this process is killed."""
+    """Let the processes of the Ray that was just started end with this one, also when it is killed."""
     guard = ProcessGuard()
     for process in psutil.Process().children(recursive=True):
         if process.pid != guard.pid:

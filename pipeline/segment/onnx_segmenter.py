@@ -54,6 +54,8 @@ class OnnxSegmenter:
         self._encoded = [output.name for output in self._encoder.get_outputs()]
         self._model_id = _model_id(self._export.encoder, self._export.decoder)
         self._n_embeddings = 0
+        self._n_decodings = 0
+        self._n_prompts = 0
 
     @property
     def model_id(self) -> str:
@@ -63,6 +65,14 @@ class OnnxSegmenter:
     @property
     def n_embeddings(self) -> int:
         return self._n_embeddings
+
+    def usage(self) -> dict[str, int]:
+        """Count since it was loaded, as `Sam2Segmenter.usage` does."""
+        return {
+            "embeddings": self._n_embeddings,
+            "decodings": self._n_decodings,
+            "decoded_prompts": self._n_prompts,
+        }
 
     def embed(self, image: TileImage) -> Embedding:
         """Encode a tile. Raises ModelError when the model call fails."""
@@ -87,6 +97,8 @@ class OnnxSegmenter:
 
         Raises ModelError when the model call fails.
         """
+        self._n_decodings += 1
+        self._n_prompts += len(prompts)
         most = self._options.prompt_batch if self._export.decodes_many else 1
         masks: list[MaskCrop] = []
         for members in prompt_groups(prompts, most):

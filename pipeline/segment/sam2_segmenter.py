@@ -70,6 +70,8 @@ class Sam2Segmenter:
             ) from error
         self._model_id = _model_id(options.checkpoint, weights)
         self._n_embeddings = 0
+        self._n_decodings = 0
+        self._n_prompts = 0
 
     @property
     def model_id(self) -> str:
@@ -84,6 +86,16 @@ class Sam2Segmenter:
     def network(self) -> Module:
         """SAM2Base in evaluation mode, on its device."""
         return self._model
+
+    def usage(self) -> dict[str, int]:
+        """Count since it was loaded: encodings of images, how often prompts were decoded from one (once for
+        each query with prompts), and these prompts.
+        """
+        return {
+            "embeddings": self._n_embeddings,
+            "decodings": self._n_decodings,
+            "decoded_prompts": self._n_prompts,
+        }
 
     def embed(self, image: TileImage) -> Embedding:
         """Encode a tile. Raises ModelError when the device fails."""
@@ -113,6 +125,8 @@ class Sam2Segmenter:
 
         Raises ModelError. It is retryable after an error of CUDA itself, which only a fresh process clears.
         """
+        self._n_decodings += 1
+        self._n_prompts += len(prompts)
         masks: list[MaskCrop] = []
         for members in prompt_groups(prompts, self._options.prompt_batch):
             masks += self._decode_or_halve(embedding, prompts, members)

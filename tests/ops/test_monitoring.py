@@ -16,15 +16,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from label_worlds import blobs, write_label_world
+import rasterio
+from counted_s3 import told_traffic
+from fault_server import FaultServer, fault_server
+from job_files import load_job
 from ray_heads import Head, ray_environment, ray_head
+
+from pipeline.files.store.store_path import store_path
+from tests.s3_server import BUCKET, serving_s3
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "infra" / "monitoring"
 NEEDS_GPU = ("ray_node_gpus_utilization",)
 """Metrics of which a machine without GPUs has none."""
+OUT = f"s3://{BUCKET}/out"
 LAST_SCRAPE_S = 30.0
 """How long counters are waited for after a run: rates want two scrapes of each. Gauges end with the run."""
 
@@ -49,6 +55,22 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[FaultServer]:
+    """A server of a world with storage tanks, of which a corner is damaged, beside a bucket."""
+    folder = tmp_path / "world"
+    assert load_job("make_world").main(["--seed", "74", "--size", "768", "--out", str(folder)]) == 0
+    scene = folder / "scene.tif"
+    with rasterio.open(scene) as dataset:
+        place = int(dataset.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))
+        size = int(dataset.get_tag_item("BLOCK_SIZE_1_1", "TIFF", bidx=1))
+    with scene.open("r+b") as file:
+        file.seek(place)
+        file.write(bytes(size))
+    with fault_server(folder) as server, serving_s3():
+        yield server
 
 
 @contextmanager
@@ -79,14 +101,21 @@ def asked(url: str, path: str, **parameters: str | float) -> Any:
         return json.load(answer)["data"]
 
 
-def run_a_job(head: Head, folder: Path) -> None:
-    """The shipped models over an image whose last rows cannot be read."""
-    world = write_label_world(folder / "world", blobs(np.random.default_rng(3), 700, 700, grain=90))
-    size = world.scene.stat().st_size
-    with world.scene.open("r+b") as file:
-        file.truncate(size - size // 8)
-    words = ["--source", str(world.scene), "--whole-scene", "--query", "swimming pools", "--block", "1"]
-    words += ["--runner", "ray", "--max-failed-share", "1", "--out", str(folder / "out")]
+def run_a_job(head: Head, server: FaultServer) -> None:
+    """The shipped models over a served image, into a bucket. The server is busy once."""
+    server.clear()
+    server.faults[1] = "503"
+    words = ["--source", f"{server.url}/scene.tif", "--whole-scene", "--block", "1", "--runner", "ray"]
+    words += [
+        "--query",
+        "storage tanks",
+        "--query",
+        "swimming pools",
+        "--max-failed-share",
+        "1",
+        "--out",
+        OUT,
+    ]
     done = subprocess.run(
         [sys.executable, "jobs/segment_region.py", *words],
         cwd=ROOT,
@@ -109,7 +138,7 @@ def without_data(url: str, began: float) -> list[str]:
     return without
 
 
-def test_every_expression_of_the_dashboard_has_data_after_a_run(tmp_path: Path) -> None:
+def test_every_expression_of_the_dashboard_has_data_after_a_run(served: FaultServer, tmp_path: Path) -> None:
     port = free_port()
     often = ray_environment() | {"RAY_metrics_report_interval_ms": "1000"}
     began = time.time()
@@ -117,12 +146,14 @@ def test_every_expression_of_the_dashboard_has_data_after_a_run(tmp_path: Path) 
         ray_head(tmp_path, f"--metrics-export-port={port}", environment=often) as head,
         prometheus(tmp_path, f"127.0.0.1:{port}") as url,
     ):
-        run_a_job(head, tmp_path)
+        run_a_job(head, served)
         until = time.time() + LAST_SCRAPE_S
         while (without := without_data(url, began)) and time.time() < until:
             time.sleep(1)
         rules = asked(url, "/api/v1/rules")["groups"]
     assert without == []
+    told = told_traffic(store_path(OUT))
+    assert (told["http_requests"], told["http_retries"]) == (len(served.requests), 1)
     assert [rule["health"] for group in rules for rule in group["rules"]] == ["ok"] * 4
 
 

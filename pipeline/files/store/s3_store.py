@@ -7,10 +7,12 @@
 4. obstore makes a conditional write or a deletion once when its connection breaks. We make it again: point 3
    tells whether it had gone through.
 5. Files above 16 MB go up in parts; obstore ends an upload that fails, so no parts are left to be paid for.
+6. Requests and bytes are counted (`files.traffic`), but for those that obstore repeats by itself.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from typing import Any
 from pipeline.files.fail_point import reach
 from pipeline.files.remote_store import current_transport, open_bucket, s3_client
 from pipeline.files.store.store import Content, ObjectEntry, Stored, StoreError
+from pipeline.files.traffic import traffic
 
 SCHEME = "s3://"
 
@@ -33,6 +36,9 @@ BROKEN_RETRIES = 3
 
 PART_BYTES = 16 * 2**20
 """Bytes above which a file goes up in parts, and of each part."""
+
+PAGE_ENTRIES = 1000
+"""Objects that one request lists, or removes."""
 
 
 class S3Store:
@@ -58,22 +64,28 @@ class S3Store:
         """See `store.Store`."""
         import obstore
 
+        traffic.add("store_gets")
         result = self._ask(key, lambda path: obstore.get(self.bucket, path))
         data = self._ask(key, lambda _: bytes(result.bytes()))
+        traffic.add("store_read_bytes", len(data))
         return Stored(data=data, version=str(result.meta["e_tag"]))
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """See `store.Store`."""
         import obstore
 
-        return bytes(
+        traffic.add("store_gets")
+        data = bytes(
             self._ask(key, lambda path: obstore.get_range(self.bucket, path, start=start, length=length))
         )
+        traffic.add("store_read_bytes", len(data))
+        return data
 
     def head(self, key: str) -> ObjectEntry | None:
         """See `store.Store`."""
         import obstore
 
+        traffic.add("store_heads")
         try:
             meta = self._ask(key, lambda path: obstore.head(self.bucket, path))
         except FileNotFoundError:
@@ -103,7 +115,12 @@ class S3Store:
 
         if keys:
             paths = [self.path(key) for key in keys]
-            self._ask_again(keys[0], lambda _: obstore.delete(self.bucket, paths if paths[1:] else paths[0]))
+
+            def send(_: str) -> None:
+                traffic.add("store_deletes", math.ceil(len(keys) / PAGE_ENTRIES))
+                obstore.delete(self.bucket, paths if paths[1:] else paths[0])
+
+            self._ask_again(keys[0], send)
 
     def discard(self, key: str, version: str) -> bool:
         """See `store.Store`. `DeleteObject` with If-Match; a service that ignores it removes what the look
@@ -114,6 +131,7 @@ class S3Store:
         found = self.head(key)
         if found is None or found.version != version:
             return False
+        traffic.add("store_deletes")
         try:
             self._client().delete_object(Bucket=self._name, Key=self.path(key), IfMatch=version)
         except ClientError as error:
@@ -129,6 +147,7 @@ class S3Store:
         from botocore.exceptions import BotoCoreError, ClientError
 
         address = f"{self._root}/{key}"
+        traffic.add("store_heads")
         try:
             answer = self._client().head_object(Bucket=self._name, Key=self.path(key))
         except ClientError as error:
@@ -150,9 +169,11 @@ class S3Store:
         try:
             pages = self._client().get_paginator("list_multipart_uploads")
             for page in pages.paginate(Bucket=self._name, Prefix=self.path("") + "/"):
+                traffic.add("store_lists")
                 now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
                 for upload in page.get("Uploads", []):
                     if (now - upload["Initiated"]).total_seconds() > older_than_s:
+                        traffic.add("store_deletes")
                         self._client().abort_multipart_upload(
                             Bucket=self._name, Key=upload["Key"], UploadId=upload["UploadId"]
                         )
@@ -166,13 +187,18 @@ class S3Store:
         return s3_client()
 
     def entries(self, prefix: str) -> Iterator[ObjectEntry]:
-        """See `store.Store`. A page holds 1,000 objects."""
+        """See `store.Store`."""
         import obstore
 
         skip = len(self.path("")) + 1 if self.path("") else 0
         pages = self._ask(prefix, lambda path: iter(obstore.list(self.bucket, path or None)))
+        traffic.add("store_lists")
+        listed = 0
         while (page := self._ask(prefix, lambda _: next(pages, None))) is not None:
             for meta in page:
+                if listed and listed % PAGE_ENTRIES == 0:
+                    traffic.add("store_lists")
+                listed += 1
                 yield ObjectEntry(meta["path"][skip:], int(meta["size"]), str(meta["e_tag"]))
 
     def _put(self, key: str, content: Content, mode: Any) -> str:
@@ -181,18 +207,22 @@ class S3Store:
         # a conditional write is one request: S3 completes uploads in parts without conditions
         whole = mode != "overwrite"
         data = content.read_bytes() if whole and isinstance(content, Path) else content
-        reach("before_object")
-        result = (self._ask_again if whole else self._ask)(
-            key,
-            lambda path: obstore.put(
+        size = data.stat().st_size if isinstance(data, Path) else len(data)
+
+        def send(path: str) -> Any:
+            traffic.add("store_puts", 1 if whole or size <= PART_BYTES else 2 + math.ceil(size / PART_BYTES))
+            traffic.add("store_written_bytes", size)
+            return obstore.put(
                 self.bucket,
                 path,
                 data,
                 mode=mode,
                 use_multipart=False if whole else None,
                 chunk_size=PART_BYTES,
-            ),
-        )
+            )
+
+        reach("before_object")
+        result = (self._ask_again if whole else self._ask)(key, send)
         reach("after_object")
         return str(result["e_tag"])
 
@@ -227,6 +257,7 @@ class S3Store:
                 if not _broke(error):
                     raise
                 time.sleep(self._pause_s * 2**number)
+            traffic.add("store_retries")
         return self._ask(key, request)
 
     def _ask[T](self, key: str, request: Callable[[str], T]) -> T:

@@ -33,6 +33,7 @@ from pipeline.files.hrefs import public_href
 from pipeline.files.paced_connection import connections, proxy_for
 from pipeline.files.public_text import public_text
 from pipeline.files.remote_store import current_transport
+from pipeline.files.traffic import traffic
 from pipeline.schema.imagery import HrefGuard
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -106,6 +107,7 @@ class CatalogWeb:
                 self.troubles[str(error)] += 1
                 if number + 1 < PATIENCE.tries:
                     time.sleep(pause)
+                    traffic.add("catalogue_retries")
         raise SourceError(
             f"The catalogue {public_href(url)} does not answer: {wish}. To fix: check the URL, or try "
             "again later",
@@ -165,6 +167,7 @@ class CatalogWeb:
         parts = urllib.parse.urlsplit(url)
         pool = connections(self._transport, guard, proxy_for(parts.scheme, parts.hostname or ""))
         headers = {**_HEADERS, **(dict(self._transport.headers) if guard is None else {})}
+        traffic.add("catalogue_requests")
         try:
             return pool.request(
                 "GET" if body is None else "POST",
@@ -251,6 +254,7 @@ def _content(answer: BaseHTTPResponse, name: str, most_bytes: int) -> bytes:
                 )
     except (HTTPError, OSError) as error:
         raise _trouble(error, name) from None
+    traffic.add("catalogue_bytes", size)
     return b"".join(pieces)
 
 

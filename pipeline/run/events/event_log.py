@@ -8,6 +8,9 @@
 3. `read_events` gives back the events of all starts, the earliest first. A line that was cut by the death of
    its writer is left out.
 
+What the driver itself asked of servers is told at the end of each of its steps. What it asks after the last
+event (the copy of the log, cost.json, the lock that it gives back) is told nowhere.
+
 A log never fails a run: what cannot be written is lost, as with `run.log`. Of a run whose times are fixed
 (`run_times`), the log lies outside of it. Texts go through `public_text`.
 """
@@ -26,6 +29,7 @@ from typing import Any
 from pipeline.errors import BudgetSpentError
 from pipeline.files.public_text import public_text
 from pipeline.files.run_times import fixed_time
+from pipeline.files.traffic import traffic
 from pipeline.write.run_dir import RunDir
 
 UPLOAD_S = 30.0
@@ -89,6 +93,11 @@ class EventLog:
         if now - self._kept >= UPLOAD_S:
             self.keep()
 
+    def tell_traffic(self, step: str) -> None:
+        """Tell what this process asked of servers since it last told. `step`: what it was at."""
+        if counts := traffic.take():
+            self.tell("traffic", step=step, counts=counts)
+
     def keep(self) -> None:
         """Copy the log to the bucket of the run, if it lies in one."""
         self._kept = self._clock()
@@ -106,10 +115,12 @@ def told_to_its_end(run_dir: RunDir, **about: object) -> Iterator[EventLog]:
     try:
         yield log
     except BaseException as error:
+        log.tell_traffic("ending")
         end = "stopped" if isinstance(error, BudgetSpentError) else "failed"
         log.tell(end, error=str(error)[:_MOST_CHARS], kind=type(error).__name__)
         raise
     else:
+        log.tell_traffic("ending")
         log.tell("ended")
     finally:
         log.keep()

@@ -16,6 +16,7 @@ from statistics import median
 from pipeline.errors import InputError
 from pipeline.run.events.event_log import Event, read_events
 from pipeline.run.events.run_costs import RunCosts, StartCost, costs_of, duration_text
+from pipeline.run.events.traffic_text import traffic_rows
 from pipeline.run.infer.run_breaker import REMEDIES
 from pipeline.run.summary import table
 from pipeline.schema.tile_answers import Reason
@@ -67,6 +68,7 @@ def cost_text(costs: RunCosts) -> str:
     if costs.used:
         used = (f"{count:,} {name.replace('_', ' ')}" for name, count in costs.used.items())
         rows["models"] = ", ".join(used)
+    rows |= traffic_rows(costs.traffic)
     if costs.gpu_s:
         rows["GPUs"] = f"{costs.gpu_s:,.0f} seconds of one GPU, reserved"
     if costs.money is not None:

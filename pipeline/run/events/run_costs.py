@@ -61,6 +61,8 @@ class StartCost:
     """Seconds of one GPU: those reserved, times how long."""
     used: Mapping[str, int]
     """What models counted: calls, tokens."""
+    traffic: Mapping[str, int] = field(default_factory=dict)
+    """What was asked of servers (`files.traffic`)."""
 
     @property
     def other_s(self) -> float:
@@ -78,6 +80,11 @@ class RunCosts:
     price_per_hour: float | None = None
     """Of all machines of the run together, in whatever currency."""
     used: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def traffic(self) -> dict[str, int]:
+        """What was asked of servers, over all starts."""
+        return dict(sum((Counter(start.traffic) for start in self.starts), Counter()))
 
     @property
     def seconds(self) -> float:
@@ -112,6 +119,7 @@ class RunCosts:
             "km2": self.km2,
             "gpu_seconds": round(self.gpu_s, 3),
             "used": dict(self.used),
+            "traffic": self.traffic,
             "price_per_hour": self.price_per_hour,
             "money": self.money,
             "money_per_1000_km2": self.money_per_1000_km2,
@@ -154,8 +162,13 @@ def start_cost(events: Sequence[Event]) -> StartCost:
     gpus = 0.0 if pools is None else float(pools.values["reserved_gpus"])
     released = _first(events, "inferred", inferred)
     used = Counter[str]()
+    traffic = Counter[str]()
     for reading in times:
         used.update(reading.counts)
+        traffic.update(reading.traffic)
+    for event in events:
+        if event.event == "traffic":
+            traffic.update(event.values["counts"])
     ends = [event for event in events if event.event in ENDS]
     return StartCost(
         name=events[0].start,
@@ -172,6 +185,7 @@ def start_cost(events: Sequence[Event]) -> StartCost:
         gpus=gpus,
         gpu_s=0.0 if pools is None else gpus * (released - pools.time),
         used=dict(used),
+        traffic=dict(traffic),
     )
 
 

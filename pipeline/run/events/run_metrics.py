@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
+from pipeline.files.traffic import CACHES, SOURCES, STORE_REQUESTS
+
 Kind = Literal["counter", "gauge"]
 
 BEAT_S = 1.0
@@ -31,7 +33,13 @@ METRICS: Mapping[str, tuple[Kind, str, tuple[str, ...]]] = {
     "terraquery_failures": ("counter", "Failed answers, by reason", ("reason",)),
     "terraquery_blocks": ("counter", "Blocks that were committed", ()),
     "terraquery_stage_seconds": ("counter", "Seconds that workers were at a stage", ("stage",)),
-    "terraquery_used": ("counter", "Calls and tokens of the prompter", ("kind",)),
+    "terraquery_used": ("counter", "Calls, tokens and encodings of the models", ("kind",)),
+    "terraquery_requests": ("counter", "Requests that were sent for imagery and catalogues", ("source",)),
+    "terraquery_read_bytes": ("counter", "Bytes that came of them", ("source",)),
+    "terraquery_retries": ("counter", "Requests that were sent because one was in vain", ("source",)),
+    "terraquery_cache_lookups": ("counter", "What was there already, and what was not", ("cache", "result")),
+    "terraquery_store_requests": ("counter", "Requests to the bucket of the run", ("kind",)),
+    "terraquery_store_bytes": ("counter", "Bytes of their bodies", ("direction",)),
     "terraquery_blocks_left": ("gauge", "Blocks that this start has yet to commit", ()),
     "terraquery_tiles_planned": ("gauge", "Tiles that this start has to do", ()),
     "terraquery_tiles_left": ("gauge", "Tiles of them in blocks that are not committed yet", ()),
@@ -40,6 +48,17 @@ METRICS: Mapping[str, tuple[Kind, str, tuple[str, ...]]] = {
     "terraquery_last_block_time": ("gauge", "When the last block was committed, seconds since 1970", ()),
 }
 """Name -> kind, meaning, labels beside `run`."""
+
+TRAFFIC: Mapping[str, tuple[str, dict[str, str]]] = {
+    **{f"{source}_requests": ("requests", {"source": source}) for source in SOURCES},
+    **{f"{source}_bytes": ("read_bytes", {"source": source}) for source in SOURCES},
+    **{f"{source}_retries": ("retries", {"source": source}) for source in (*SOURCES, "store")},
+    **{f"{cache}_hits": ("cache_lookups", {"cache": cache, "result": "hit"}) for cache in CACHES},
+    **{f"{cache}_misses": ("cache_lookups", {"cache": cache, "result": "miss"}) for cache in CACHES},
+    **{f"store_{kind}": ("store_requests", {"kind": kind}) for kind in STORE_REQUESTS},
+    **{f"store_{way}_bytes": ("store_bytes", {"direction": way}) for way in ("read", "written")},
+}
+"""Count of `files.traffic` -> metric and labels."""
 
 
 class Meters(Protocol):
@@ -94,6 +113,8 @@ class RunMetrics:
             self._pools(values)
         elif event == "block":
             self._block(values)
+        elif event == "traffic":
+            self._traffic(values["counts"])
 
     def _inference(self, values: Mapping[str, Any]) -> None:
         """The first block is waited for from now on."""
@@ -130,6 +151,12 @@ class RunMetrics:
             self._add("terraquery_stage_seconds", reading["seconds"], stage=reading["stage"])
             for kind, count in reading["counts"].items():
                 self._add("terraquery_used", count, kind=kind)
+            self._traffic(reading["traffic"])
+
+    def _traffic(self, counts: Mapping[str, int]) -> None:
+        for name, count in counts.items():
+            metric, labels = TRAFFIC[name]
+            self._add(f"terraquery_{metric}", count, **labels)
 
     def _add(self, name: str, value: float, **labels: str) -> None:
         if value > 0:

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Literal
 
+from pipeline.files.traffic import traffic
+
 Stage = Literal["load", "read", "prompt", "segment"]
 """`load`: of models and whatever else a worker does before its first block."""
 
@@ -34,6 +36,8 @@ class StageTime:
     seconds: float
     counts: Mapping[str, int] = field(default_factory=dict)
     """What was used meanwhile, such as `prompt_tokens`."""
+    traffic: Mapping[str, int] = field(default_factory=dict)
+    """What its process asked of servers since it last told (`files.traffic`)."""
 
 
 class Stopwatch:
@@ -59,6 +63,7 @@ class Stopwatch:
                 began=began,
                 seconds=time.monotonic() - start,
                 counts=counts,
+                traffic=traffic.take(),
             )
         )
 

@@ -98,10 +98,11 @@ class SegmentActor:
             self._steps = [SegmentStep(run, models=models) for run in context]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        with dying_with_its_engine(), self._watch.at("segment"):
+        with dying_with_its_engine(), self._watch.at("segment") as counts:
             run = batch[RUN][0].as_py()
             image = table_to_image(batch, self._lattices[run])
             summary = self._steps[run].commit(image, bytes_to_prompts(batch["answers"][0].as_py()))
+            counts.update(self._steps[run].used())
         times = self._watch.take(batch[TIMES][0].as_py())
         return pa.Table.from_pylist([asdict(replace(summary, times=times))])
 

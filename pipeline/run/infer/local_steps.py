@@ -63,8 +63,9 @@ class Steps:
                 counts.update(self._prompter.used())
         except OverdueError as late:
             raise self._prompter.held_up(late) from late
-        with watch.at("segment"):
+        with watch.at("segment") as counts:
             summary = self._segmenter.commit(image, answers)
+            counts.update(self._segmenter.used())
         return replace(summary, times=watch.take())
 
     def close(self) -> None:

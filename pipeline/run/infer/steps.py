@@ -223,6 +223,11 @@ class SegmentStep:
         self._run_dir = RunDir(context.run_dir)
         self._journal = context.journal
         self._hand = Hand("segmenter")
+        self._meter = Meter(self._segmenter)
+
+    def used(self) -> dict[str, int]:
+        """Count what the segmenter used since this was last asked."""
+        return self._meter.since()
 
     def commit(self, image: BlockImage, answers: Sequence[TilePrompts]) -> BlockSummary:
         """Segment, flatten and write one block. Done again, it writes the same file.

@@ -13,6 +13,7 @@ from pipeline.files.http_range import WebRequest, get_document, get_range
 from pipeline.files.paced_connection import patience
 from pipeline.files.remote_error import RemoteError
 from pipeline.files.remote_store import RangeAnswer, Transport
+from pipeline.files.traffic import traffic
 from pipeline.schema.imagery import HrefGuard
 
 TRANSPORT = Transport(
@@ -194,7 +195,10 @@ def test_a_busy_server_is_asked_again_after_the_pause_that_it_wants(monkeypatch:
         return [busy.pop(0)] if busy else honest(request)
 
     with raw_server(answer) as server:
+        traffic.take()
         assert asked(server, transport=replace(TRANSPORT, retries=4)).body == CONTENT[10:200]
+        assert len(server.requests) == 5
+    assert traffic.take() == {"http_requests": 5, "http_retries": 4, "http_bytes": 190}
     least = [0.01, 0.02, 7.0, http_range.MOST_PAUSE_S]
     assert all(low <= pause <= 1.5 * low for low, pause in zip(least, pauses, strict=True))
 

@@ -106,6 +106,7 @@ def test_one_encoding_serves_all_queries(pair: Pair, tile: MakeTile) -> None:
     first = segmenter.segment(embedding, mixed_prompts(3, 96))
     again = segmenter.segment(embedding, mixed_prompts(3, 96))
     assert segmenter.n_embeddings == 1
+    assert segmenter.usage() == {"embeddings": 1, "decodings": 2, "decoded_prompts": 6}
     assert [mask.score for mask in first] == [mask.score for mask in again]
     assert segmenter.segment(embedding, []) == []
 

@@ -103,6 +103,7 @@ def test_one_encoding_per_tile_whatever_is_asked(tiny_dir: Path, tile: MakeTile)
         segmenter.segment(embedding, mixed_prompts(9, 96, seed=query))
     assert calls == [1]
     assert segmenter.n_embeddings == 1
+    assert segmenter.usage() == {"embeddings": 1, "decodings": 3, "decoded_prompts": 27}
 
 
 def test_embed_many_counts_tiles_and_equals_embed(tiny_dir: Path, tile: MakeTile) -> None:

@@ -3,13 +3,16 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from counted_s3 import CountedS3, store_counts
 from raw_server import raw_server
 
 from pipeline.files.store.s3_store import PART_BYTES, S3Store
 from pipeline.files.store.store import Stored, StoreError
+from pipeline.files.traffic import traffic
 from tests.s3_proxy import s3_proxy
 from tests.s3_server import BUCKET, serving_s3
 from tests.unit.files.store.store_contract import StoreContract
@@ -49,6 +52,39 @@ def test_a_large_file_goes_up_in_parts_and_leaves_no_upload_behind(
     assert store.get("big").data == data
     assert "-" in boto3.client("s3").head_object(Bucket=BUCKET, Key=store.path("big"))["ETag"]  # of parts
     assert boto3.client("s3").list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
+
+
+def test_requests_and_bytes_are_those_that_the_bucket_counts(tmp_path: Path) -> None:
+    """Every kind of them, refused ones too, an upload in parts, and folders of more than a page."""
+    bucket = CountedS3()
+    with serving_s3("counted", watch=bucket.watch):
+        store = S3Store("s3://counted/run")
+        big = tmp_path / "big"
+        big.write_bytes(bytes(2 * PART_BYTES + 7))
+        bucket.asked.clear()
+        traffic.take()
+        version = store.create("a", b"one")
+        assert version is not None
+        assert store.create("a", b"other") is None
+        assert store.swap("a", b"two", version) is not None
+        assert store.swap("a", b"three", version) is None
+        assert store.get_range("a", 1, 2) == b"wo"
+        assert store.head("b") is None
+        store.put("big", big)
+        for number in range(1001):
+            store.put(f"many/{number:04d}", b"x")
+        assert len(list(store.entries("many"))) == 1001
+        assert next(store.entries("many")).key == "many/0000"
+        store.delete(*(f"many/{number:04d}" for number in range(1001)))
+        assert list(store.entries("many")) == []
+        store.delete("big")
+        assert store.age_s("a") < 60
+        assert store.discard("a", "another") is False
+        assert store.discard("a", store.get("a").version) is True
+        assert store.abort_uploads(older_than_s=0) == []
+        told = traffic.take()
+    assert told == store_counts(bucket.asked)
+    assert (told["store_puts"], told["store_lists"], told["store_deletes"]) == (4 + 5 + 1001, 5, 4)
 
 
 def test_a_bucket_that_is_not_there_is_named(endpoint: str) -> None:

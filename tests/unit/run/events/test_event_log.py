@@ -11,6 +11,7 @@ from s3_server import BUCKET, serving_s3
 
 from pipeline.errors import BudgetSpentError
 from pipeline.files.run_times import EPOCH
+from pipeline.files.traffic import traffic
 from pipeline.run.events.event_log import UPLOAD_S, EventLog, read_events, told_to_its_end
 from pipeline.write.run_dir import RunDir
 
@@ -23,6 +24,12 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture(autouse=True)
+def _nothing_was_asked_before() -> None:
+    """What other tests asked of servers is told by nobody."""
+    traffic.take()
 
 
 @pytest.fixture(scope="module")

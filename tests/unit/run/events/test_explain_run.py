@@ -18,9 +18,10 @@ def test_starts_pools_and_costs_are_told() -> None:
     assert "readers     1 worker, busy 0 % of the working time" in text
     assert "the run waited for" not in text
     assert "no tile failed" in text
-    assert "money   1.00 at 36 per hour; 20.00 per 1,000 km2" in text
-    assert "GPUs    122 seconds of one GPU, reserved" in text
-    assert "models  12 calls, 30 reply tokens" in text
+    assert "money    1.00 at 36 per hour; 20.00 per 1,000 km2" in text
+    assert "GPUs     122 seconds of one GPU, reserved" in text
+    assert "models   12 calls, 30 reply tokens" in text
+    assert "imagery  6 requests over http, 1.5 kB" in text
 
 
 def test_the_pool_that_was_always_busy_is_the_one_to_enlarge() -> None:

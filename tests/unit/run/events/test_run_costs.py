@@ -19,6 +19,7 @@ def test_a_start_is_cut_at_its_events() -> None:
     assert (cost.starting_s, cost.working_s, cost.publishing_s, cost.other_s) == (35, 30, 20, 15)
     assert (cost.blocks, cost.tiles, cost.failed) == (3, 12, 0)
     assert cost.used == {"calls": 12, "reply_tokens": 30}
+    assert cost.traffic == {"http_requests": 6, "http_bytes": 1500}
 
 
 def test_a_worker_is_busy_while_it_is_at_a_block_and_two_at_once_count_once() -> None:

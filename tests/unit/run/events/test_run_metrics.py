@@ -53,6 +53,14 @@ def test_every_metric_follows_from_the_events() -> None:
     assert sums.of("failures", reason="timeout") == 1
     assert (sums.of("stage_seconds", stage="prompt"), sums.of("stage_seconds", stage="read")) == (5, 2)
     assert (sums.of("used", kind="calls"), sums.of("used", kind="prompt_tokens")) == (8, None)
+    traffic = {"http_retries": 1, "files_hits": 3, "store_puts": 2, "store_written_bytes": 9}
+    metrics.heard("traffic", {"step": "planning", "counts": {"http_requests": 5, **traffic}})
+    assert (sums.of("requests", source="http"), sums.of("read_bytes", source="http")) == (9, 3000)
+    assert (sums.of("retries", source="http"), sums.of("cache_lookups", cache="files", result="hit")) == (
+        1,
+        3,
+    )
+    assert (sums.of("store_requests", kind="puts"), sums.of("store_bytes", direction="written")) == (2, 9)
     assert {name for name, _ in sums.values} == set(METRICS), "no metric is a mere promise"
 
 

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from pipeline.files.traffic import traffic
 from pipeline.run.events.stage_times import Meter, Stopwatch, read_times, worker_name
 
 
@@ -24,6 +25,18 @@ def test_readings_travel_with_those_of_earlier_steps_and_are_taken_once() -> Non
     assert read.seconds >= 0.02
     assert before - 0.01 <= read.began <= time.time()
     assert prompter.take() == "[]"
+
+
+def test_what_was_asked_of_servers_is_told_once_by_whoever_is_at_work() -> None:
+    traffic.take()
+    traffic.add("http_requests", 3)
+    watch = Stopwatch("reader")
+    with watch.at("read"):
+        traffic.add("http_requests")
+    with watch.at("read"):
+        pass
+    first, second = read_times(watch.take())
+    assert (first.traffic, second.traffic) == ({"http_requests": 4}, {})
 
 
 def test_an_error_leaves_no_reading() -> None:
