@@ -163,6 +163,12 @@ def _add_models(top: argparse.ArgumentParser) -> None:
         "its feature's id and attributes",
     )
     models.add_argument(
+        "--prompt-box-m",
+        type=float,
+        metavar="M",
+        help="points of --prompts mean things of about M metres: each gets a box of that side around it",
+    )
+    models.add_argument(
         "--gate",
         choices=("off", "tile", "parent"),
         help="optional cheap look that skips tiles before the prompter sees them: off (default), one look "
@@ -279,6 +285,10 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
         tables["notice"] = ""
     if args.prompts:
         tables["prompter"] = {"kind": "vector", "model": _absolute(args.prompts)}
+    if args.prompt_box_m is not None:
+        if not args.prompts:
+            raise InputError("--prompt-box-m is for the points of --prompts", remedy="pass --prompts FILE")
+        tables["prompter"]["point_box_m"] = args.prompt_box_m
     gate = {
         key: value
         for key, value in {"mode": args.gate, "threshold": args.gate_threshold}.items()

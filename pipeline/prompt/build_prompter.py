@@ -40,12 +40,16 @@ class PrompterOptions:
     """A checkpoint directory, `models/<name>` for a shipped one, or a hub id (vllm); a vector file (vector);
     `oracle:labels.tif` (oracle). A preset for known locations leaves it empty; --prompts fills it.
     """
+    point_box_m: float = 0.0
+    """Side in metres of the box that a point of a vector file gets; 0: none. Other kinds ignore it."""
     vllm: VllmOptions = field(default_factory=VllmOptions)
     """How kind `vllm` serves its checkpoint; other kinds ignore it."""
 
     def __post_init__(self) -> None:
         if not self.model and self.kind != "vector":
             raise ValueError("model must not be empty")
+        if not 0 <= self.point_box_m < float("inf"):
+            raise ValueError(f"point_box_m is a side in metres, or 0 for no box, got {self.point_box_m}")
 
     @property
     def serves_any_grid(self) -> bool:
@@ -55,6 +59,8 @@ class PrompterOptions:
     def result_parameters(self) -> dict[str, object]:
         """Every option that can change a result, for a fingerprint."""
         named: dict[str, object] = {"kind": self.kind, "model": self.model}
+        if self.kind == "vector" and self.point_box_m:
+            named["point_box_m"] = self.point_box_m
         return {**named, "vllm": self.vllm.result_parameters()} if self.kind == "vllm" else named
 
 
@@ -73,7 +79,7 @@ def check_prompter(options: PrompterOptions, grid: RunGrid) -> tuple[str, ...]:
                 came="none",
                 remedy="pass --prompts FILE, with polygons, boxes or points",
             )
-        return VectorPrompter(options.model, grid).notes
+        return VectorPrompter(options.model, grid, point_box_m=options.point_box_m).notes
     build_prompter(options, grid).close()
     return ()
 
@@ -102,7 +108,7 @@ def build_prompter(options: PrompterOptions, grid: RunGrid, parser: ParserName =
         case "vllm":
             return VllmPrompter(options.model, options.vllm, parser=parser)
         case "vector":
-            return VectorPrompter(options.model, grid)
+            return VectorPrompter(options.model, grid, point_box_m=options.point_box_m)
         case "oracle":
             return OraclePrompter(options.model, grid)
     raise InputError(

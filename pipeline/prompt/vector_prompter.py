@@ -4,7 +4,8 @@
    the run grid. A multi-part feature becomes one location per part.
 2. Per tile an index finds the locations that touch the read window.
 3. `_prompt` clips a polygon to the window: its bounds become the box, `_inner_points` the points. A point
-   stays a point. Label, id and attributes of the feature travel with it.
+   stays a point, or becomes a square of a given side with the point as a click (`_squares`). Label, id and
+   attributes of the feature travel with it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from pyproj import CRS
+from pyproj import CRS, Geod
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
@@ -49,6 +50,8 @@ class _Known:
     """(n,) single parts in pixel edges of the grid."""
     owners: NDArray[np.int64]
     """(n,) the feature that each is of."""
+    squared: NDArray[np.bool_]
+    """(n,) True = the square around a point."""
     features: Features
     notes: tuple[str, ...]
 
@@ -67,16 +70,18 @@ class _Known:
 class VectorPrompter:
     """A `Prompter` over a vector file, placed on a run grid."""
 
-    def __init__(self, path: str, grid: RunGrid) -> None:
+    def __init__(self, path: str, grid: RunGrid, *, point_box_m: float = 0.0) -> None:
         """Read the file.
+
+        `point_box_m`: side in metres of the box that a point gets around it; 0: none.
 
         Raises:
             InputError: the file is missing, unreadable or empty, has no CRS, holds other geometries than
-                polygons and points, none of them is sound, or no location in it lies on the run grid; or the
-                grid has no CRS.
+                polygons and points, none of them is sound, or no location in it lies on the run grid; the
+                grid has no CRS; or points are to get boxes, and the file has none.
         """
         self._model_id = f"vector:{Path(path).name}"
-        self._known = _known_locations(path, grid)
+        self._known = _known_locations(path, grid, point_box_m)
         self._index = shapely.STRtree(self._known.geometries)
 
     @property
@@ -112,7 +117,7 @@ class VectorPrompter:
         hits = np.sort(self._index.query(frame, predicate="intersects"))
         prompts = []
         for hit in hits:
-            prompt = _prompt(self._known.geometries[hit], window, frame)
+            prompt = _prompt(self._known.geometries[hit], window, frame, squared=self._known.squared[hit])
             if prompt is not None:
                 prompts.append(self._known.named(prompt, hit))
         return tuple(prompts), len(hits) - len(prompts)
@@ -121,8 +126,11 @@ class VectorPrompter:
         """Do nothing: the file was read at the start."""
 
 
-def _prompt(geometry: BaseGeometry, window: Window, frame: BaseGeometry) -> Prompt | None:
-    """One location in pixels of the window; None when what is visible is too small."""
+def _prompt(geometry: BaseGeometry, window: Window, frame: BaseGeometry, *, squared: bool) -> Prompt | None:
+    """One location in pixels of the window; None when what is visible is too small.
+
+    `squared`: it stands for the point in its middle, which is the click where the window has it.
+    """
     if geometry.geom_type == "Point":
         point = (geometry.x - window.col0, geometry.y - window.row0)
         return Prompt(box_xyxy=None, points_xy=(point,), point_labels=(1,))
@@ -135,6 +143,9 @@ def _prompt(geometry: BaseGeometry, window: Window, frame: BaseGeometry) -> Prom
     if x1 - x0 < MIN_SIDE_PX or y1 - y0 < MIN_SIDE_PX:
         return None
     points = _inner_points(visible)
+    if squared:
+        x, y = geometry.centroid.x - window.col0, geometry.centroid.y - window.row0
+        points = ((x, y),) if 0 <= x < window.width and 0 <= y < window.height else ()
     return Prompt(box_xyxy=(x0, y0, x1, y1), points_xy=points, point_labels=(1,) * len(points))
 
 
@@ -167,7 +178,7 @@ def _inner_points(polygon: BaseGeometry) -> tuple[tuple[float, float], ...]:
     return tuple(points)
 
 
-def _known_locations(path: str, grid: RunGrid) -> _Known:
+def _known_locations(path: str, grid: RunGrid, point_box_m: float) -> _Known:
     """Read the file and place it on the grid. Raises InputError as `VectorPrompter` does."""
     if grid.crs_wkt is None:
         raise InputError(
@@ -187,6 +198,16 @@ def _known_locations(path: str, grid: RunGrid) -> _Known:
             came=f"{unsound[0]} in {path}",
             remedy="repair it there, e.g. with QGIS `Fix geometries`",
         )
+    squared = np.zeros(len(parts), dtype=np.bool_)
+    if point_box_m:
+        squared = shapely.get_type_id(parts) == shapely.GeometryType.POINT
+        if not squared.any():
+            raise InputError(
+                "boxes of --prompt-box-m are for points",
+                came=f"{path}, which has none",
+                remedy="leave the option out: polygons bring their own boxes",
+            )
+        parts[squared] = _squares(parts[squared], features.crs, point_box_m)
     placed, rows = _in_grid_pixels(parts, features.crs, grid)
     if not placed.size:
         west, south, east, north = _bounds_lonlat(parts, features.crs)
@@ -198,7 +219,29 @@ def _known_locations(path: str, grid: RunGrid) -> _Known:
             ),
             remedy="use imagery of that place, or correct the file's CRS",
         )
-    return _Known(geometries=placed, features=features, owners=owners[rows], notes=_notes(unsound, path))
+    return _Known(
+        geometries=placed,
+        features=features,
+        owners=owners[rows],
+        squared=squared[rows],
+        notes=_notes(unsound, path),
+    )
+
+
+def _squares(points: Geometries, crs: CRS, side_m: float) -> Geometries:
+    """Squares of `side_m` metres on the ground around points, with sides to the north and east, in the CRS of
+    the points."""
+    import geopandas
+
+    lonlat = geopandas.GeoSeries(points, crs=crs).to_crs(LONLAT_CRS)
+    lon, lat = lonlat.x.to_numpy(), lonlat.y.to_numpy()
+    half = np.full(len(lon), side_m / 2)
+    east = Geod(ellps="WGS84").fwd(lon, lat, np.full(len(lon), 90.0), half)[0]
+    north = Geod(ellps="WGS84").fwd(lon, lat, np.zeros(len(lon)), half)[1]
+    width, height = np.abs((east - lon + 180.0) % 360.0 - 180.0), np.abs(north - lat)
+    squares = shapely.box(lon - width, lat - height, lon + width, lat + height)
+    moved: Geometries = geopandas.GeoSeries(squares, crs=LONLAT_CRS).to_crs(crs).to_numpy()
+    return moved
 
 
 def _sound(features: Features) -> tuple[Geometries, NDArray[np.int64], list[str]]:

@@ -68,7 +68,7 @@ PARAMS = {
 def nightly_region() -> None:
     """The four jobs of a night, in order."""
 
-    @task(pool="default_pool", retries=0)
+    @task(pool="default_pool", retry_delay=timedelta(seconds=30))  # bad parameters fail at once
     def describe_night(params: dict[str, Any], data_interval_start: datetime | None = None) -> dict[str, Any]:
         if data_interval_start is None:
             raise AirflowFailException("a run needs a date: trigger it with a logical date")

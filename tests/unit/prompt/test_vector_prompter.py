@@ -127,6 +127,39 @@ def test_point_features(tmp_path: Path) -> None:
     assert prompts[1].points_xy == (pytest.approx((30, 31)),)
 
 
+def test_a_point_gets_a_box_of_metres_on_the_ground(tmp_path: Path) -> None:
+    """UTM's scale is 0.9996 at its middle, so 10 m on the ground are 9.996 pixels of 1 m."""
+    near = shapely.Point(50, 40)
+    path = write(tmp_path / "p.gpkg", [near, shapely.box(5, 5, 15, 15)], label=["a", "b"])
+    prompter = VectorPrompter(path, grid(), point_box_m=10.0)
+    point, polygon = prompter.prompts_of(window(0, 0, 80, 100))[0]
+    assert point.box_xyxy == pytest.approx((45.002, 35.002, 54.998, 44.998), abs=0.001)
+    assert (point.points_xy, point.point_labels, point.label) == ((pytest.approx((50, 40)),), (1,), "a")
+    assert polygon == VectorPrompter(path, grid()).prompts_of(window(0, 0, 80, 100))[0][1], "as without boxes"
+    ((beside,), _) = prompter.prompts_of(window(0, 52, 80, 100))
+    assert beside.box_xyxy == pytest.approx((0, 35.002, 2.998, 44.998), abs=0.001)
+    assert (beside.points_xy, beside.point_labels) == ((), ()), "the click lies outside of this window"
+
+
+def test_metres_are_those_of_the_ground_far_north_and_across_180(tmp_path: Path) -> None:
+    """Web Mercator stretches by 1 / cos(latitude): 20 m at 60 degrees north are some 40 of its metres."""
+    wkt = pyproj.CRS("EPSG:3857").to_wkt()
+    x, y = pyproj.Transformer.from_crs("EPSG:4326", wkt, always_xy=True).transform(180.0, 60.0)
+    past = RunGrid(crs_wkt=wkt, transform=(1.0, 0, x - 50, 0, -1.0, y + 50), width=100, height=100)
+    path = tmp_path / "p.geojson"
+    points = [shapely.Point(180.0, 60.0)]
+    geopandas.GeoDataFrame(geometry=points, crs="EPSG:4326").to_file(path)
+    ((prompt,), _) = VectorPrompter(str(path), past, point_box_m=20.0).prompts_of(past.window)
+    assert prompt.box_xyxy == pytest.approx((30, 30, 70, 70), abs=0.15)  # an ellipsoid is no ball
+    assert prompt.points_xy == (pytest.approx((50, 50), abs=0.01),)
+
+
+def test_boxes_for_points_need_points(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.gpkg", [shapely.box(5, 5, 15, 15)])
+    with pytest.raises(InputError, match="which has none"):
+        VectorPrompter(path, grid(), point_box_m=10.0)
+
+
 def test_an_unsound_location_is_left_out_and_said(tmp_path: Path) -> None:
     """Nobody can tell which half of a bow-tie was meant; a file of nothing else is refused."""
     bow_tie = shapely.Polygon([(10, 10), (30, 30), (30, 10), (10, 30)])
