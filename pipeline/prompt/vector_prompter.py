@@ -144,7 +144,8 @@ def _prompt(geometry: BaseGeometry, window: Window, frame: BaseGeometry, *, squa
         return None
     points = _inner_points(visible)
     if squared:
-        x, y = geometry.centroid.x - window.col0, geometry.centroid.y - window.row0
+        x = geometry.centroid.x - window.col0
+        y = geometry.centroid.y - window.row0
         points = ((x, y),) if 0 <= x < window.width and 0 <= y < window.height else ()
     return Prompt(box_xyxy=(x0, y0, x1, y1), points_xy=points, point_labels=(1,) * len(points))
 
@@ -234,11 +235,13 @@ def _squares(points: Geometries, crs: CRS, side_m: float) -> Geometries:
     import geopandas
 
     lonlat = geopandas.GeoSeries(points, crs=crs).to_crs(LONLAT_CRS)
-    lon, lat = lonlat.x.to_numpy(), lonlat.y.to_numpy()
+    lon = lonlat.x.to_numpy()
+    lat = lonlat.y.to_numpy()
     half = np.full(len(lon), side_m / 2)
     east = Geod(ellps="WGS84").fwd(lon, lat, np.full(len(lon), 90.0), half)[0]
     north = Geod(ellps="WGS84").fwd(lon, lat, np.zeros(len(lon)), half)[1]
-    width, height = np.abs((east - lon + 180.0) % 360.0 - 180.0), np.abs(north - lat)
+    width = np.abs((east - lon + 180.0) % 360.0 - 180.0)
+    height = np.abs(north - lat)
     squares = shapely.box(lon - width, lat - height, lon + width, lat + height)
     moved: Geometries = geopandas.GeoSeries(squares, crs=LONLAT_CRS).to_crs(crs).to_numpy()
     return moved
