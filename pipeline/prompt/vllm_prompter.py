@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ModelError
+from pipeline.prompt.engine_times import engine_times
 from pipeline.prompt.profile import Decision, Profile, load_profile
 from pipeline.prompt.prompter_checkpoint import (
     ImageRule,
@@ -131,7 +132,8 @@ class VllmPrompter:
         self._processor = load_processor(path, options.revision)
         _check_size(self._profile, image_rule(self._processor.image_processor.to_dict()), options)
         self._model_id = checkpoint_id(path, options.revision)
-        self._engine = start_engine(path, options)
+        with engine_times() as self._load_times:
+            self._engine = start_engine(path, options)
         self._slots = asyncio.Semaphore(options.max_num_seqs)
         self._request_numbers = count()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -171,6 +173,10 @@ class VllmPrompter:
                 raise answer
             done.append(answer)
         return done
+
+    def load_times(self) -> dict[str, float]:
+        """Seconds that parts of loading took, as far as the engine tells (`engine_times`)."""
+        return dict(self._load_times)
 
     def usage(self) -> dict[str, int]:
         """Count calls and tokens since it was loaded. Cached tokens are some of those of prompts."""

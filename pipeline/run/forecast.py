@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -122,7 +124,7 @@ def _pacing_part(name: str, parameters: Mapping[str, Any]) -> object:
     """A parameter, less what tells one label raster or file of locations from another: those are as fast.
     Runs of several zones do not name theirs.
     """
-    value = parameters.get(name)
+    value = json.loads(json.dumps(parameters.get(name)))  # as run.json has it: lists for tuples
     if name not in ("prompter", "segmenter"):
         return value
     kind = "oracle" if value is None else value["kind"]
@@ -171,8 +173,8 @@ def forecast(ahead: Ahead, measured: Measurement | None, spending: SpendingOptio
     publishing_s = pace.publishing_per_tile_s * ahead.all_tiles
     working_s = pace.working_s(ahead.tiles)
     middle = pace.starting_s + working_s + publishing_s
-    spread = pace.spread_s(ahead.tiles)
-    low = max(middle - spread, pace.starting_s + publishing_s)
+    spread = math.hypot(pace.spread_s(ahead.tiles), pace.starting_spread_s or 0.0)
+    low = max(middle - spread, publishing_s)
     high = middle + spread
     rows = {
         "estimate": f"{duration_text(middle)} ({duration_text(low)} to {duration_text(high)})",
@@ -220,10 +222,11 @@ def _money(spending: SpendingOptions, ahead: Ahead, seconds: tuple[float, float,
 def _measured_text(measured: Measurement, pace: Pace) -> str:
     tiles = sum(start.tiles for start in measured.starts)
     n = len(measured.starts)
+    once = "; starting was measured once, so the range is without its" if n == 1 else ""
     return (
         f"{tiles:,} tiles in {pace.n_blocks:,} blocks of {n} start{'' if n == 1 else 's'} of "
         f"{measured.place}: {pace.per_tile_s:.3g} s per tile; the range holds for 95 % of the areas whose "
-        "blocks are like these"
+        f"blocks are like these{once}"
     )
 
 
@@ -255,5 +258,6 @@ def _assumptions(ahead: Ahead, measured: Measurement, share: float) -> list[str]
         )
     if all(start.runner != ahead.runner for start in measured.starts):
         told.append(f"measured with another runner than {ahead.runner}, whose slowest pool never waits")
+    told.append("publishing takes as long per tile as there")
     told.append("planning, which comes before, is not in it")
     return told

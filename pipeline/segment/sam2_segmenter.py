@@ -13,6 +13,7 @@ With equal weights masks and scores are those of SAM2's own `SAM2ImagePredictor`
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,7 @@ class Sam2Segmenter:
         self._options = options
         self._tile_px = tile_px
         self._device = find_device(options.device)
+        began = time.monotonic()
         config = resolve_config(options.config, options.checkpoint)
         weights = find_weights(options.checkpoint)
         model = build_architecture(config, options.image_px)
@@ -72,6 +74,7 @@ class Sam2Segmenter:
         self._n_embeddings = 0
         self._n_decodings = 0
         self._n_prompts = 0
+        self._load_times = {"weights": time.monotonic() - began}
 
     @property
     def model_id(self) -> str:
@@ -96,6 +99,12 @@ class Sam2Segmenter:
             "decodings": self._n_decodings,
             "decoded_prompts": self._n_prompts,
         }
+
+    def load_times(self) -> dict[str, float]:
+        """Seconds for `weights` (code of the libraries, model and weights), and for `first_run`, the first
+        encoding, once there was one.
+        """
+        return dict(self._load_times)
 
     def embed(self, image: TileImage) -> Embedding:
         """Encode a tile. Raises ModelError when the device fails."""
@@ -156,6 +165,7 @@ class Sam2Segmenter:
         import torch
 
         model = self._model
+        began = time.monotonic()
         try:
             with torch.inference_mode(), autocast(self._device, self._options.dtype):
                 tiles = [image.rgb for image in images]
@@ -166,9 +176,12 @@ class Sam2Segmenter:
                 coarse = levels[-1]
                 if model.directly_add_no_mem_embed:
                     coarse = coarse + model.no_mem_embed.view(1, -1, 1, 1)
+                if not self._n_embeddings and coarse.is_cuda:
+                    torch.cuda.synchronize(coarse.device)  # the first run is timed
         except RuntimeError as error:
             raise _failed("image encoder", error) from error
         self._n_embeddings += len(images)
+        self._load_times.setdefault("first_run", time.monotonic() - began)
         return [
             Sam2Features(coarse=coarse[i : i + 1], fine=tuple(level[i : i + 1] for level in levels[:-1]))
             for i in range(len(images))

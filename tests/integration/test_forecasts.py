@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from job_files import load_job
 from label_worlds import LabelWorld, blobs, write_label_world
 from zone_worlds import CUT, seam_world
 
 from pipeline.run.events.run_costs import duration_text
+from pipeline.run.prepare import plan_request
 
 RunJob = Callable[..., int]
 PRICED = ("--price-per-hour", "3600")
@@ -128,3 +130,23 @@ def test_zones_are_estimated_together_and_by_each_other(
     assert "tiles in 7 blocks of 1 start of" in said
     _, _, last = said.partition("\nall zones\nestimate  ")
     assert last
+
+
+def test_what_models_of_a_run_are_is_compared_as_run_json_has_it(
+    run_job: RunJob, small: LabelWorld, measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The checkpoints of the embedded preset, as a run of theirs would have left them. Nothing is loaded."""
+    dry = ["--source", small.scene, "--whole-scene", "--query", "tanks", "--dry-run"]
+    dry += ["--tile", 64, "--halo", 8, "--block", 2, "--runner", "local"]
+    request = load_job("segment_region")
+    args = request.parser().parse_args([*map(str, dry), "--out", str(tmp_path / "out")])
+    parameters = dict(plan_request(request.request_of(args)).parameters)
+    copied = tmp_path / "copied"
+    shutil.copytree(measured, copied, symlinks=True)
+    document = json.loads((copied / "run.json").read_text())
+    (copied / "run.json").unlink()
+    (copied / "run.json").write_text(json.dumps({**document, "parameters": parameters}))
+    assert run_job(*dry, "--out", tmp_path / "out", "--measured-by", copied) == 0
+    assert "32 tiles in 8 blocks" in capsys.readouterr().out
+    assert run_job(*dry, "--out", tmp_path / "out", "--measured-by", measured) == 2
+    assert "must be a run with the same prompter, segmenter" in capsys.readouterr().err

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from pipeline.errors import InputError
@@ -69,6 +69,8 @@ def cost_text(costs: RunCosts) -> str:
         used = (f"{count:,} {name.replace('_', ' ')}" for name, count in costs.used.items())
         rows["models"] = ", ".join(used)
     rows |= traffic_rows(costs.traffic)
+    if loading := next((start.loading for start in reversed(costs.starts) if start.loading), None):
+        rows["loading"] = "; ".join(loading_text(model, seconds) for model, seconds in loading.items())
     if costs.gpu_s:
         rows["GPUs"] = f"{costs.gpu_s:,.0f} seconds of one GPU, reserved"
     if costs.money is not None:
@@ -80,6 +82,16 @@ def cost_text(costs: RunCosts) -> str:
         if starting > costs.seconds / 2:
             rows["money"] += f", {100 * starting / costs.seconds:.0f} % of it for starting, at any size"
     return table(rows)
+
+
+def loading_text(model: str, seconds: Mapping[str, float]) -> str:
+    """Tell how long a model loaded in a worker, and of that the parts that it told."""
+    words = {"weights": "weights", "warm_up": "warming up", "compile": "compiling, in it,"}
+    known = [f"{text} {duration_text(seconds[part])}" for part, text in words.items() if part in seconds]
+    told = f"{model} {duration_text(seconds.get('load', 0.0))}"
+    told += f" ({', '.join(known)})" if known else ""
+    first = seconds.get("first_run")
+    return told if first is None else f"{told}, first run {duration_text(first)}"
 
 
 def _starts_text(costs: RunCosts) -> str:

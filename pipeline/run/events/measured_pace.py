@@ -88,6 +88,8 @@ class Pace:
     """How fast a start would be, by what was measured. `tiles` are those that it has to do."""
 
     starting_s: float
+    starting_spread_s: float | None
+    """Half-width of the 95 % interval of another start's. None: it was measured once."""
     per_tile_s: float
     """Of the clock."""
     publishing_per_tile_s: float
@@ -110,11 +112,9 @@ class Pace:
 
     def spread_s(self, tiles: int) -> float:
         """Half-width of the interval of `working_s`, for blocks that are like those measured."""
-        from scipy.stats import t
-
         blocks = max(tiles - self.first_tiles, 0.0) / self.block_tiles
         deviation = self.deviation_s * math.sqrt(blocks + blocks**2 / self.n_blocks)
-        return float(t.ppf(_LEVEL, self.n_blocks - 1)) * deviation
+        return _quantile(self.n_blocks) * deviation
 
 
 def measured_starts(events: Sequence[Event]) -> list[MeasuredStart]:
@@ -151,8 +151,12 @@ def pace_of(
     own = work @ pacing * slack
     per_tile = float(own.sum() / tiles.sum())
     by_state = _by_state(blocks, work)
+    starting = [start.starting_s + start.other_s for start in starts]
     return Pace(
-        starting_s=float(np.mean([start.starting_s + start.other_s for start in starts])),
+        starting_s=float(np.mean(starting)),
+        starting_spread_s=None
+        if len(starting) < 2
+        else _quantile(len(starting)) * float(np.std(starting, ddof=1)) * math.sqrt(1 + 1 / len(starting)),
         per_tile_s=per_tile,
         publishing_per_tile_s=_publishing(starts),
         first_tiles=float(np.mean([start.first_tiles for start in starts])),
@@ -163,6 +167,13 @@ def pace_of(
         if by_state is None
         else tuple(slack * _clock(state * share, runner, workers) for state in by_state),
     )
+
+
+def _quantile(n: int) -> float:
+    """Student's t of an interval, by `n` measured values."""
+    from scipy.stats import t
+
+    return float(t.ppf(_LEVEL, n - 1))
 
 
 def _publishing(starts: Sequence[MeasuredStart]) -> float:

@@ -22,7 +22,7 @@ from itertools import groupby
 from typing import Any, Literal
 
 from pipeline.run.events.event_log import ENDS, Event
-from pipeline.run.events.stage_times import StageTime
+from pipeline.run.events.stage_times import PARTS, StageTime
 from pipeline.write.run_dir import RunDir
 from pipeline.write.zoned.zoned_json import read_any_run
 
@@ -63,6 +63,8 @@ class StartCost:
     """What models counted: calls, tokens."""
     traffic: Mapping[str, int] = field(default_factory=dict)
     """What was asked of servers (`files.traffic`)."""
+    loading: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Model -> `load` and those of its parts that the model told -> seconds per worker, on average."""
 
     @property
     def other_s(self) -> float:
@@ -186,7 +188,20 @@ def start_cost(events: Sequence[Event]) -> StartCost:
         gpu_s=0.0 if pools is None else gpus * (released - pools.time),
         used=dict(used),
         traffic=dict(traffic),
+        loading=_loading(times),
     )
+
+
+def _loading(times: Iterable[StageTime]) -> dict[str, dict[str, float]]:
+    sums: dict[str, dict[str, dict[str, float]]] = {}
+    for one in times:
+        if one.model:
+            by_worker = sums.setdefault(one.model, {}).setdefault(one.stage, {})
+            by_worker[one.worker] = by_worker.get(one.worker, 0.0) + one.seconds
+    return {
+        model: {stage: sum(some.values()) / len(some) for stage, some in stages.items()}
+        for model, stages in sums.items()
+    }
 
 
 def _first(events: Sequence[Event], name: str, otherwise: float) -> float:
@@ -226,7 +241,7 @@ def busy_seconds(readings: Sequence[StageTime], since: float, until: float) -> f
     spans = sorted(
         (max(one.began, since), min(one.began + one.seconds, until))
         for one in readings
-        if one.stage != "load"
+        if one.stage not in ("load", *PARTS)
     )
     total = 0.0
     reached = since

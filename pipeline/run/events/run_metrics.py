@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 from pipeline.files.traffic import CACHES, SOURCES, STORE_REQUESTS
+from pipeline.run.events.stage_times import PARTS
 
 Kind = Literal["counter", "gauge"]
 
@@ -148,6 +149,8 @@ class RunMetrics:
         for reason, count in Counter(told["reason"] for told in values.get("failures", ())).items():
             self._add("terraquery_failures", count, reason=reason)
         for reading in values["times"]:
+            if reading["stage"] in PARTS:
+                continue
             self._add("terraquery_stage_seconds", reading["seconds"], stage=reading["stage"])
             for kind, count in reading["counts"].items():
                 self._add("terraquery_used", count, kind=kind)

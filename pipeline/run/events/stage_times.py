@@ -18,8 +18,13 @@ from typing import Literal
 
 from pipeline.files.traffic import traffic
 
-Stage = Literal["load", "read", "prompt", "segment"]
+Stage = Literal["load", "weights", "warm_up", "compile", "first_run", "read", "prompt", "segment"]
 """`load`: of models and whatever else a worker does before its first block."""
+
+PARTS: tuple[Stage, ...] = ("weights", "warm_up", "compile", "first_run")
+"""What a model tells of its loading. `weights` and `warm_up` are parts of `load`, `compile` is one of
+`warm_up`, and `first_run`, a run that warms up, one of the first block.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,8 @@ class StageTime:
     """What was used meanwhile, such as `prompt_tokens`."""
     traffic: Mapping[str, int] = field(default_factory=dict)
     """What its process asked of servers since it last told (`files.traffic`)."""
+    model: str = ""
+    """Of `load` and its parts: prompter or segmenter. Empty: none, or it is not known."""
 
 
 class Stopwatch:
@@ -47,9 +54,26 @@ class Stopwatch:
         """`role`: as in `StageTime`."""
         self._role = role
         self._readings: list[StageTime] = []
+        self._loaded: set[tuple[str, str]] = set()
+
+    def loaded(self, model: str, parts: Mapping[str, float]) -> None:
+        """Note how many seconds parts of the loading of a model took, each once. They ended just now."""
+        for stage in PARTS:
+            if stage in parts and (model, stage) not in self._loaded:
+                self._loaded.add((model, stage))
+                self._readings.append(
+                    StageTime(
+                        stage=stage,
+                        role=self._role,
+                        worker=worker_name(),
+                        began=time.time() - parts[stage],
+                        seconds=parts[stage],
+                        model=model,
+                    )
+                )
 
     @contextmanager
-    def at(self, stage: Stage) -> Iterator[dict[str, int]]:
+    def at(self, stage: Stage, model: str = "") -> Iterator[dict[str, int]]:
         """Measure the body. Yields a dictionary for its counts. An error in the body leaves no reading."""
         began = time.time()
         start = time.monotonic()
@@ -64,6 +88,7 @@ class Stopwatch:
                 seconds=time.monotonic() - start,
                 counts=counts,
                 traffic=traffic.take(),
+                model=model,
             )
         )
 
@@ -72,6 +97,12 @@ class Stopwatch:
         readings = [asdict(reading) for reading in self._readings]
         self._readings = []
         return json.dumps([*json.loads(before), *readings])
+
+
+def load_times(model: object) -> Mapping[str, float]:
+    """Ask a model how long parts of its loading took, in seconds. Empty: it does not tell."""
+    told: Callable[[], Mapping[str, float]] = getattr(model, "load_times", dict)
+    return told()
 
 
 class Meter:

@@ -66,7 +66,7 @@ class PromptActor:
         self._watch = Stopwatch("prompter")
         models = SharedModels()
         self._lattices = [run.lattice for run in context]
-        with self._watch.at("load"):
+        with self._watch.at("load", "prompter"):
             self._steps = [PromptStep(run, models=models) for run in context]
         self._loop = LoopThread("prompter", context[0].config.limits.tile_s)
 
@@ -81,6 +81,7 @@ class PromptActor:
                     counts.update(step.used())
             except OverdueError as late:
                 raise step.held_up(late) from late
+            self._watch.loaded("prompter", step.loading())
         yield with_times(batch, self._watch).append_column(
             "answers", pa.array([prompts_to_bytes(answers)], type=pa.large_binary())
         )
@@ -94,7 +95,7 @@ class SegmentActor:
         self._watch = Stopwatch("segmenter")
         models = SharedModels()
         self._lattices = [run.lattice for run in context]
-        with self._watch.at("load"):
+        with self._watch.at("load", "segmenter"):
             self._steps = [SegmentStep(run, models=models) for run in context]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -103,6 +104,7 @@ class SegmentActor:
             image = table_to_image(batch, self._lattices[run])
             summary = self._steps[run].commit(image, bytes_to_prompts(batch["answers"][0].as_py()))
             counts.update(self._steps[run].used())
+        self._watch.loaded("segmenter", self._steps[run].loading())
         times = self._watch.take(batch[TIMES][0].as_py())
         return pa.Table.from_pylist([asdict(replace(summary, times=times))])
 

@@ -66,6 +66,8 @@ class Steps:
         with watch.at("segment") as counts:
             summary = self._segmenter.commit(image, answers)
             counts.update(self._segmenter.used())
+        watch.loaded("prompter", self._prompter.loading())
+        watch.loaded("segmenter", self._segmenter.loading())
         return replace(summary, times=watch.take())
 
     def close(self) -> None:
@@ -81,9 +83,9 @@ class Steps:
     def _begin(self, context: RunContext) -> None:
         """Make the steps of a run."""
         self._reader = ReadStep(context)
-        with self._loading(context, "prompter"), self._watch.at("load"):
+        with self._loading(context, "prompter"), self._watch.at("load", "prompter"):
             self._prompter = PromptStep(context, models=self._models)
-        with self._loading(context, "segmenter"), self._watch.at("load"):
+        with self._loading(context, "segmenter"), self._watch.at("load", "segmenter"):
             verifier = self._prompter.verifier()
             looks = None if verifier is None else LooksAt(verifier=verifier, run=self._loop.run)
             self._segmenter = SegmentStep(context, looks=looks, models=self._models)

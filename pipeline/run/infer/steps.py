@@ -26,7 +26,7 @@ from pipeline.prompt.looks.gatekeeper import Gatekeeper, Probabilities
 from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt, Verifier
 from pipeline.prompt.prompter import Prompter
 from pipeline.run.config import RunConfig
-from pipeline.run.events.stage_times import Meter
+from pipeline.run.events.stage_times import Meter, load_times
 from pipeline.run.infer.attempts import Attempt, AttemptJournal, SetAside
 from pipeline.run.infer.block_summary import summarise
 from pipeline.run.infer.deadlines import Hand, OverdueError
@@ -123,6 +123,10 @@ class PromptStep:
     def used(self) -> dict[str, int]:
         """Count what the prompter used since this was last asked."""
         return self._meter.since()
+
+    def loading(self) -> Mapping[str, float]:
+        """Seconds that parts of the prompter's loading took, as far as it tells."""
+        return load_times(self._prompter)
 
     def held_up(self, late: OverdueError) -> ModelError:
         """Note the tile that holds up the event loop, and say that only a fresh process can go on."""
@@ -228,6 +232,10 @@ class SegmentStep:
     def used(self) -> dict[str, int]:
         """Count what the segmenter used since this was last asked."""
         return self._meter.since()
+
+    def loading(self) -> Mapping[str, float]:
+        """Seconds that parts of the segmenter's loading took, as far as it tells by now."""
+        return load_times(self._segmenter)
 
     def commit(self, image: BlockImage, answers: Sequence[TilePrompts]) -> BlockSummary:
         """Segment, flatten and write one block. Done again, it writes the same file.

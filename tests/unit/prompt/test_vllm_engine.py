@@ -86,6 +86,12 @@ def test_three_queries_on_one_image(served: Served) -> None:
     assert served.prompter.n_cached_tokens - before[1] >= 5 * 64
 
 
+def test_the_engine_told_how_long_its_start_took(served: Served) -> None:
+    times = served.prompter.load_times()
+    assert set(times) == {"weights", "warm_up"}, "nothing is compiled where enforce_eager is set"
+    assert all(0 < seconds < 900 for seconds in times.values())
+
+
 def test_same_query_same_reply(served: Served) -> None:
     (one,), (two,), (other,) = (served.ask(QUERIES[0], grey=grey) for grey in (0, 0, 255))
     assert one.reply == two.reply

@@ -29,10 +29,11 @@ def test_time_money_and_what_they_rest_on() -> None:
         "  of it     starting 13.0 s, working 50.0 s, publishing 17.6 s",
         "money       80.60 (53.42 to 107.78) at 3600 per hour; 1,612.00 per 1,000 km2",
         "measured    16 tiles in 4 blocks of 1 start of /data/part: 1.25 s per tile; the range holds for "
-        "95 % of the areas whose blocks are like these",
+        "95 % of the areas whose blocks are like these; starting was measured once, so the range is without "
+        "its",
         "tiles were  50 % found, 50 % empty; blocks are too few or too alike to tell what each of them costs",
-        "assumed     machines, imagery and ground like those of the measured run; planning, which comes "
-        "before, is not in it",
+        "assumed     machines, imagery and ground like those of the measured run; publishing takes as long "
+        "per tile as there; planning, which comes before, is not in it",
     ]
 
 

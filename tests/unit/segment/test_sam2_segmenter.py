@@ -122,6 +122,17 @@ def test_embed_many_counts_tiles_and_equals_embed(tiny_dir: Path, tile: MakeTile
             assert (full(one, embedding.shape_px) == full(other, embedding.shape_px)).mean() > 0.999
 
 
+def test_weights_and_the_first_encoding_are_timed(tiny_dir: Path, tile: MakeTile) -> None:
+    segmenter = Sam2Segmenter(Sam2Options(checkpoint=str(tiny_dir), device="cpu"))
+    assert list(segmenter.load_times()) == ["weights"]
+    segmenter.embed(tile(96, 96))
+    told = segmenter.load_times()
+    segmenter.embed(tile(96, 96))
+    assert list(told) == ["weights", "first_run"]
+    assert segmenter.load_times() == told, "the first run was the first"
+    assert min(told.values()) > 0
+
+
 def test_batches_do_not_change_masks(tiny: Sam2Segmenter, tile: MakeTile) -> None:
     image = tile(96, 96, seed=4)
     prompts = mixed_prompts(17, 96)

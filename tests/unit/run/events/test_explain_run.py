@@ -6,7 +6,7 @@ import pytest
 from event_worlds import block, events, reading, whole_start
 
 from pipeline.errors import InputError
-from pipeline.run.events.explain_run import cost_text, explain_events, explain_run
+from pipeline.run.events.explain_run import cost_text, explain_events, explain_run, loading_text
 from pipeline.run.events.run_costs import run_costs
 
 
@@ -70,3 +70,12 @@ def test_a_small_run_says_that_its_price_is_that_of_starting() -> None:
 def test_what_is_no_run_or_has_no_logs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="needs a run directory"):
         explain_run(str(tmp_path))
+
+
+def test_what_a_model_tells_of_its_loading_is_told() -> None:
+    parts = {"load": 60.0, "weights": 12.0, "warm_up": 30.0, "compile": 20.5}
+    said = "prompter 1 min 00 s (weights 12.0 s, warming up 30.0 s, compiling, in it, 20.5 s)"
+    assert loading_text("prompter", parts) == said
+    assert loading_text("prompter", {"load": 9.0}) == "prompter 9.0 s"
+    first = {"load": 3.0, "weights": 2.0, "first_run": 1.0}
+    assert loading_text("segmenter", first) == "segmenter 3.0 s (weights 2.0 s), first run 1.0 s"

@@ -68,6 +68,26 @@ def test_the_range_is_that_of_a_ratio_of_clusters() -> None:
     assert pace.spread_s(4) == 0
 
 
+def test_starting_has_a_range_once_it_was_measured_twice() -> None:
+    """Starts of 13 s and of 16 s: 14.5 s, with a standard deviation of 3 / sqrt(2). t with one degree of
+    freedom is 12.7062.
+    """
+    quick = measured_starts(one_process([1.0] * 5, [2] * 5))
+    late = [
+        Event(
+            start="2",
+            time=event.time + 3.0 * (event.event != "started"),
+            event=event.event,
+            values=event.values,
+        )
+        for event in one_process([1.0] * 5, [2] * 5)
+    ]
+    assert pace_of(quick, runner="local", workers=(1, 1, 1)).starting_spread_s is None
+    pace = pace_of([*quick, *measured_starts(late)], runner="local", workers=(1, 1, 1))
+    assert pace.starting_s == pytest.approx(14.5)
+    assert pace.starting_spread_s == pytest.approx(12.7062 * 3 / math.sqrt(2) * math.sqrt(1.5), rel=1e-5)
+
+
 def test_found_tiles_and_empty_ones_are_told_apart_where_blocks_differ() -> None:
     """3 s for four empty tiles, 5 s for four with objects."""
     found = [2, 0, 4, 0, 4, 0, 4]

@@ -79,3 +79,25 @@ def test_the_document_has_totals_and_every_start(tmp_path: Path) -> None:
 def test_durations_are_told_in_their_largest_units() -> None:
     told = [duration_text(seconds) for seconds in (0.04, 59.9, 60, 3599, 3600, 86400 + 61)]
     assert told == ["0.0 s", "59.9 s", "1 min 00 s", "59 min 59 s", "1 h 00 min", "24 h 01 min"]
+
+
+def test_loading_is_told_by_model_per_worker_with_the_parts_that_are_known() -> None:
+    """Two prompters, one of which was started anew; its parts are no work."""
+
+    def loading(stage: str, worker: str, seconds: float, model: str) -> dict[str, object]:
+        return reading("load", worker, 1.0, seconds) | {"stage": stage, "model": model}
+
+    times = [
+        loading("load", "h:a", 20.0, "prompter"),
+        loading("weights", "h:a", 4.0, "prompter"),
+        loading("load", "h:b", 10.0, "prompter"),
+        loading("load", "h:s", 3.0, "segmenter"),
+        loading("first_run", "h:s", 1.0, "segmenter"),
+    ]
+    told = events(
+        "1", (0.0, "inference", {}), (30.0, "block", block("b0", times)), (60.0, "block", block("b1", []))
+    )
+    cost = start_cost(told)
+    assert cost.loading == {"prompter": {"load": 15, "weights": 4}, "segmenter": {"load": 3, "first_run": 1}}
+    assert [use.busy_s for use in cost.roles.values()] == [0]
+    assert start_cost(whole_start()).loading == {}, "as earlier versions wrote it"

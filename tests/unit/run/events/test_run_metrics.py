@@ -44,6 +44,7 @@ def test_every_metric_follows_from_the_events() -> None:
     metrics.heard("pools", {"actors": {"reader": 2, "prompter": 1}, "reserved_gpus": 1.5})
     late = [{"tile": "t1", "query": 0, "reason": "timeout", "error": "late"}]
     times = [reading("prompt", "h:a", 1.0, 2.5, calls=4, prompt_tokens=0), reading("read", "h:r", 0.0, 1.0)]
+    times.append(reading("load", "h:a", 0.0, 9.0) | {"stage": "weights"})  # a part of another
     for told in (block("b0", times, failures=late), block("b1", times)):
         metrics.heard("block", {**told, "nodata": 1})
     assert (sums.of("blocks_left"), sums.of("blocks"), sums.of("tiles_left")) == (1, 2, 4)

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from pipeline.files.traffic import traffic
-from pipeline.run.events.stage_times import Meter, Stopwatch, read_times, worker_name
+from pipeline.run.events.stage_times import Meter, Stopwatch, load_times, read_times, worker_name
 
 
 def test_readings_travel_with_those_of_earlier_steps_and_are_taken_once() -> None:
@@ -60,3 +60,25 @@ def test_a_meter_tells_what_was_used_since_it_was_asked() -> None:
     assert meter.since() == {"calls": 2}
     assert meter.since() == {"calls": 0}
     assert Meter(object()).since() == {}
+
+
+def test_parts_of_a_loading_are_told_once_when_they_are_known() -> None:
+    watch = Stopwatch("all")
+    with watch.at("load", "segmenter"):
+        pass
+    watch.loaded("segmenter", {"weights": 2.0})
+    first = read_times(watch.take())
+    assert [(one.stage, one.model) for one in first] == [("load", "segmenter"), ("weights", "segmenter")]
+    assert first[1].seconds == 2.0
+    assert time.time() - 2.0 - first[1].began < 60
+    watch.loaded("segmenter", {"weights": 2.0, "first_run": 0.5})
+    watch.loaded("prompter", {"weights": 7.0, "something_else": 1.0})
+    told = read_times(watch.take())
+    assert [(one.stage, one.model, one.seconds) for one in told] == [
+        ("first_run", "segmenter", 0.5),
+        ("weights", "prompter", 7.0),
+    ]
+
+
+def test_a_model_that_tells_nothing_of_its_loading_has_no_parts() -> None:
+    assert load_times(object()) == {}
