@@ -128,7 +128,7 @@ def _pacing_part(name: str, parameters: Mapping[str, Any]) -> object:
     if name not in ("prompter", "segmenter"):
         return value
     kind = "oracle" if value is None else value["kind"]
-    return value if kind in ("vllm", "sam2") else kind
+    return kind if kind in ("oracle", "vector") else value
 
 
 def what_is_ahead(plans: Sequence[PlannedRun], rehearsals: Sequence[Rehearsal]) -> Ahead:
