@@ -15,12 +15,15 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 # The CPU's and the GPU's vLLM are two packages of one module, so an environment of another EXTRA is made anew.
-.venv/installed-$(EXTRA): pyproject.toml
+# Every package has the version of a file, that of the image too: what is tested is what runs.
+CONSTRAINTS := infra/docker/constraints-$(EXTRA).txt
+UV_VERSION := $(shell sed -n 's/^uv_version=//p' infra/docker/install.sh)
+.venv/installed-$(EXTRA): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v == (3, 12) else f"Python 3.12 is required, $(PYTHON) is {v[0]}.{v[1]}. To fix: make PYTHON=python3.12 ...")'
 	test -e $@ || rm -rf .venv
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --python $(BIN)/python --editable '.[$(EXTRA),train,clouds,dev]'
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv pip install --python $(BIN)/python --constraints $(CONSTRAINTS) --editable '.[$(EXTRA),train,clouds,dev]'
 	touch $@
 
 setup: .venv/installed-$(EXTRA) ## create .venv with everything (EXTRA=gpu for CUDA machines)
@@ -69,14 +72,13 @@ test-ops: setup $(CHECKOV) build/airflow/installed ## the tests marked ops: mani
 image-check: setup ## build the image without Docker and run a job in it (root, mmdebstrap, 25 GB of disk)
 	infra/docker/image_check $(EXTRA)
 
-constraints: setup ## renew the versions of every package of the images and of Airflow's environment
-	{ echo "# Every package of Airflow's own environment with its version. Written by: make constraints"; \
-	  echo apache-airflow==3.3.2 | $(BIN)/uv pip compile --quiet - --python-version 3.12 \
-	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links; } > infra/airflow/constraints.txt
+COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.12 --no-annotate --no-emit-index-url --no-emit-find-links \
+  --custom-compile-command "make constraints" $(if $(UPGRADE),--upgrade)
+constraints: setup ## write down the versions of all packages: old ones where they still fit (UPGRADE=1: the newest)
+	echo apache-airflow==3.3.2 | $(COMPILE) - --output-file infra/airflow/constraints.txt
 	for extra in cpu gpu; do \
-	  { echo "# Every package of the image with its version. Written by: make constraints"; \
-	    $(BIN)/uv pip compile --quiet pyproject.toml --extra $$extra --extra clouds --python-version 3.12 \
-	      --no-header --no-annotate --no-emit-index-url --no-emit-find-links; } > infra/docker/constraints-$$extra.txt || exit 1; \
+	  $(COMPILE) pyproject.toml --extra $$extra --extra train --extra clouds --extra dev \
+	    --output-file infra/docker/constraints-$$extra.txt || exit 1; \
 	done
 
 # An ONNX export of MobileSAM, packed for browsers. Its package.json says MIT; a licence file is not in it.
