@@ -57,6 +57,9 @@ EXAMPLES = """examples:
       --aoi aoi.geojson --datetime 2025-06-01/2025-08-31 --max-cloud 20 --mosaic newest \\
       --query "irrigated fields" --preset think2seg-3b --out out/fields
 
+Long commands may lie in a file: --args-file FILE has one option with its values per line, as on a command
+line, and # for comments.
+
 The same command on the same --out resumes: blocks that are committed are not done again. Ctrl-C, SIGTERM and
 `ray job stop` finish the blocks at work, give the directory back and end; a second one ends at once. Under
 `ray job submit` give --out and imagery as absolute paths: the job runs in a copy of the working
@@ -95,7 +98,7 @@ higher one; nothing was published), 130 interrupted (Ctrl-C), 143 terminated (SI
 
 def parser() -> argparse.ArgumentParser:
     """The command line, grouped as a user thinks of it."""
-    top = job_parser("segment_region.py", __doc__, EXAMPLES)
+    top = job_parser("segment_region.py", __doc__, EXAMPLES, prepare=_as_argparse_takes_it)
     _add_inputs(top)
     add_imagery_options(top)
     _add_grid(top)
@@ -103,6 +106,11 @@ def parser() -> argparse.ArgumentParser:
     _add_result(top)
     _add_running(top)
     return top
+
+
+def _as_argparse_takes_it(words: list[str]) -> list[str]:
+    """The words, where argparse would take a value for an option."""
+    return plain_numbers(with_falling_sort(words), lists={"--bbox": 4})
 
 
 def _add_inputs(top: argparse.ArgumentParser) -> None:
@@ -445,8 +453,7 @@ def heed_grace(grace_s: float | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, plan, run, publish. Returns the exit code."""
-    words = with_falling_sort(sys.argv[1:] if argv is None else argv)
-    args = parser().parse_args(plain_numbers(words, lists={"--bbox": 4}))
+    args = parser().parse_args(argv)
 
     def work() -> int:
         # imported only once the command line is known to be well formed

@@ -46,6 +46,7 @@ from pipeline.finetune.grpo.grpo_options import (  # noqa: E402
     load_training_preset,
 )
 from pipeline.finetune.grpo.grpo_run import TrainingRequest, prepare_run  # noqa: E402
+from pipeline.run.args_file import JobParser  # noqa: E402
 from pipeline.run.job_exit import exit_code, run_job  # noqa: E402
 
 EPILOG = """examples:
@@ -90,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
         "epilog": EPILOG,
         "formatter_class": argparse.RawDescriptionHelpFormatter,
     }
-    top = argparse.ArgumentParser(prog="train_prompter.py", **shown)
+    top = JobParser(prog="train_prompter.py", **shown)
     stages = top.add_subparsers(dest="stage", required=True)
     for stage, text in STAGES.items():
         one = stages.add_parser(stage, help=text, **shown)

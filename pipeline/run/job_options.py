@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from pipeline.run.args_file import JobParser
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer
 
 
-def job_parser(name: str, doc: str | None, epilog: str) -> argparse.ArgumentParser:
-    """Make the parser of `jobs/<name>`. Its help begins with the job's docstring and ends with `epilog`."""
-    return argparse.ArgumentParser(
+def job_parser(
+    name: str, doc: str | None, epilog: str, *, prepare: Callable[[list[str]], list[str]] = list
+) -> JobParser:
+    """Make the parser of `jobs/<name>`. Its help begins with the job's docstring and ends with `epilog`.
+    `prepare`: as `JobParser` takes it.
+    """
+    return JobParser(
+        prepare=prepare,
         prog=name,
         description=doc,
         epilog=epilog,

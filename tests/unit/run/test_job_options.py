@@ -19,7 +19,7 @@ from pipeline.run.job_options import (
 
 def test_help_begins_with_the_job_and_ends_with_examples_as_they_are_written() -> None:
     text = job_parser("do.py", "Do it.\n\n  a   b", "examples:\n  python jobs/do.py").format_help()
-    assert text.startswith("usage: do.py [-h]\n\nDo it.\n\n  a   b\n")
+    assert text.startswith("usage: do.py [-h] [--args-file FILE]\n\nDo it.\n\n  a   b\n")
     assert text.endswith("examples:\n  python jobs/do.py\n")
 
 
