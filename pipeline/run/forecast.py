@@ -181,6 +181,7 @@ def forecast(ahead: Ahead, measured: Measurement | None, spending: SpendingOptio
         "  of it": f"starting {duration_text(pace.starting_s)}, working {duration_text(working_s)}, "
         f"publishing {duration_text(publishing_s)}",
         **_money(spending, ahead, (low, middle, high)),
+        **_limit(spending, middle, high),
         "measured": _measured_text(measured, pace),
         **_states(pace, ahead, middle - working_s, measured.starts),
         "assumed": "; ".join([*assumed, *_assumptions(ahead, measured, share)]),
@@ -217,6 +218,17 @@ def _money(spending: SpendingOptions, ahead: Ahead, seconds: tuple[float, float,
     if ahead.km2 and ahead.tiles == ahead.all_tiles:
         text += f"; {1000 * middle / ahead.km2:,.2f} per 1,000 km2"
     return {"money": text}
+
+
+def _limit(spending: SpendingOptions, middle: float, high: float) -> dict[str, str]:
+    """Whether a limit of spending would stop the run."""
+    limit_s = spending.limit_s
+    if limit_s >= high:
+        return {}
+    how = "will probably" if limit_s < middle else "may"
+    return {
+        "limit": f"{spending.limit_text()} {how} stop it: it lasts for {duration_text(limit_s)} of all starts"
+    }
 
 
 def _measured_text(measured: Measurement, pace: Pace) -> str:

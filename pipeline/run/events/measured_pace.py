@@ -239,7 +239,12 @@ def _measured(events: Sequence[Event]) -> MeasuredStart:
         other_s=cost.other_s,
         publishing_s=cost.publishing_s if cost.end == "ended" else 0.0,
         published_tiles=next(
-            (one.values["tiles"] + one.values["done"] for one in events if one.event == "inference"), 0
+            (
+                one.values.get("tiles", 0) + one.values.get("done", 0)
+                for one in events
+                if one.event == "inference"
+            ),
+            0,
         ),
         first_tiles=blocks[0].tiles,
         blocks=tuple(blocks[1:]),

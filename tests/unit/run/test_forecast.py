@@ -82,3 +82,17 @@ def test_other_queries_and_another_runner_are_said() -> None:
 def test_what_is_nearly_done_needs_its_start_and_its_publishing(tiles: int) -> None:
     text = forecast(replace(AHEAD, tiles=tiles), HERE, SpendingOptions())
     assert text.startswith("estimate    30.6 s (30.6 s to 30.6 s)\n")
+
+
+def test_a_limit_that_does_not_last_is_told() -> None:
+    """80.6 s, at most 107.8 s; one unit of money a second."""
+
+    def told(max_cost: float) -> str:
+        return forecast(AHEAD, HERE, SpendingOptions(price_per_hour=3600.0, max_cost=max_cost))
+
+    assert (
+        "\nlimit       --max-cost 60 will probably stop it: it lasts for 1 min 00 s of all starts\n"
+        in told(60)
+    )
+    assert "\nlimit       --max-cost 90 may stop it: it lasts for 1 min 30 s of all starts\n" in told(90)
+    assert "limit" not in told(120)
