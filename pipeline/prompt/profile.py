@@ -145,6 +145,13 @@ class Profile:
             return 1000.0, 1000.0
         return float(self.image_px[0]), float(self.image_px[1])
 
+    @property
+    def largest_image_px(self) -> tuple[int, int]:
+        """(width, height) that holds every image which is sent, those of gate and verifier too."""
+        looks = [look.image_px for look in (self.gate, self.verifier) if look is not None]
+        sizes = [self.image_px, *(size for size in looks if size is not None)]
+        return max(width for width, _ in sizes), max(height for _, height in sizes)
+
     def user_text(self, query: str, decision: Decision | None = None) -> str:
         """Write the user message for a query that `check_query` passed.
 

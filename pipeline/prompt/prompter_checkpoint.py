@@ -8,13 +8,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError, ModelError
+from pipeline.prompt.checkpoint_files import chat_template, check_files, read_json
 from pipeline.prompt.profile import Profile
 from pipeline.prompt.template import chat_messages
 
@@ -65,7 +65,7 @@ def check_checkpoint(model: str) -> None:
 
     Raises:
         InputError: the directory or its config.json is missing or unreadable, its architecture is not one of
-            `SUPPORTED_MODEL_TYPES`, or it holds no safetensors weights.
+            `SUPPORTED_MODEL_TYPES`, or a file is missing or cut off (`checkpoint_files`).
     """
     if is_hub_model(model):
         return
@@ -77,7 +77,7 @@ def check_checkpoint(model: str) -> None:
             came=f"{model}, which is none",
             remedy=remedy,
         )
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     model_type = config.get("model_type")
     if model_type not in SUPPORTED_MODEL_TYPES:
         raise InputError(
@@ -85,12 +85,7 @@ def check_checkpoint(model: str) -> None:
             came=f"model_type {model_type!r} in {folder / 'config.json'}",
             remedy="choose a vision-language checkpoint of one of these families",
         )
-    if not any(folder.glob("*.safetensors")):
-        raise InputError(
-            "the prompter's checkpoint needs weights",
-            came=f"no *.safetensors in {folder}",
-            remedy="complete the download",
-        )
+    check_files(folder)
 
 
 def checkpoint_id(model: str, revision: str | None) -> str:
@@ -103,9 +98,17 @@ def load_processor(model: str, revision: str | None) -> ProcessorMixin:
     from transformers import AutoProcessor
 
     try:
-        return AutoProcessor.from_pretrained(model, revision=revision, trust_remote_code=False)
+        processor: ProcessorMixin = AutoProcessor.from_pretrained(
+            model, revision=revision, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(f"the processor of {model} does not load: {error}") from error
+    if not (getattr(processor, "chat_template", None) or processor.tokenizer.chat_template):
+        raise ModelError(
+            f"the processor of {model} has no chat template, so every tile would fail. To fix: name a "
+            "revision that has one, or copy that of the model it was trained from into its folder."
+        )
+    return processor
 
 
 def check_image_size(profile: Profile, rule: ImageRule, *, max_model_len: int, max_tokens: int) -> None:
@@ -206,30 +209,17 @@ def prompt_text(folder: Path, profile: Profile, query: str) -> str:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     messages = chat_messages(profile, query)
+    text = chat_template(folder)
+    if text is None:
+        return profile.system + profile.user_text(query)
     try:
         template = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
-        return template.from_string(_chat_template(folder)).render(
-            messages=messages, add_generation_prompt=True
-        )
+        return template.from_string(text).render(messages=messages, add_generation_prompt=True)
     except (TemplateError, TypeError, ValueError):
         # TypeError and ValueError come from within a template that expects other messages.
         return profile.system + profile.user_text(query)
-
-
-def _chat_template(folder: Path) -> str:
-    """Text of a checkpoint's chat template, from the file that holds it. Raises TemplateNotFound."""
-    from jinja2 import TemplateNotFound
-
-    if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    for name in ("chat_template.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            text = _read_json(folder / name).get("chat_template")
-            if isinstance(text, str):
-                return text
-    raise TemplateNotFound(str(folder))
 
 
 def _shortened(query: str) -> str:
@@ -255,20 +245,8 @@ def local_image_rule(folder: Path) -> ImageRule | None:
     """Read the rule from a checkpoint directory. None: only the loaded processor knows it."""
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
-            settings = _read_json(folder / name)
+            settings = read_json(folder / name)
             settings = settings.get("image_processor", settings)
             if "patch_size" in settings and "merge_size" in settings:
                 return image_rule(settings)
     return None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError(f"{path} holds no object")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            "a checkpoint needs a readable config.json", came=str(error), remedy="complete the download"
-        ) from error
-    return value

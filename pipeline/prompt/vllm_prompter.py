@@ -133,7 +133,7 @@ class VllmPrompter:
         _check_size(self._profile, image_rule(self._processor.image_processor.to_dict()), options)
         self._model_id = checkpoint_id(path, options.revision)
         with engine_times() as self._load_times:
-            self._engine = start_engine(path, options)
+            self._engine = start_engine(path, options, self._profile.largest_image_px)
         self._slots = asyncio.Semaphore(options.max_num_seqs)
         self._request_numbers = count()
         self._loop: asyncio.AbstractEventLoop | None = None

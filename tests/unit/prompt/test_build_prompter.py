@@ -11,6 +11,7 @@ import shapely
 from label_worlds import write_label_world
 from prompt_tiles import UTM, grid
 from rasterio.transform import Affine
+from whole_checkpoint import write_whole_checkpoint
 
 from pipeline.errors import InputError
 from pipeline.options import parse_table
@@ -105,13 +106,8 @@ def test_known_locations_are_asked_for() -> None:
 def test_check_refuses_an_unknown_profile_and_a_wrong_image_size(tmp_path: Path) -> None:
     from pipeline.prompt.vllm_engine import VllmOptions
 
-    folder = tmp_path / "ck"
-    folder.mkdir()
-    (folder / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
-    (folder / "model.safetensors").write_bytes(b"w")
-    (folder / "preprocessor_config.json").write_text(
-        '{"patch_size": 14, "merge_size": 2, "min_pixels": 63504, "max_pixels": 63504}'
-    )
+    settings = {"patch_size": 14, "merge_size": 2, "min_pixels": 63504, "max_pixels": 63504}
+    folder = write_whole_checkpoint(tmp_path / "ck", settings=settings)
     check_prompter(
         PrompterOptions(kind="vllm", model=str(folder), vllm=VllmOptions(profile="embedded")), grid()
     )

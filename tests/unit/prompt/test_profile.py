@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import pytest
@@ -165,6 +165,19 @@ def test_the_query_of_a_look_is_its_own_or_the_profiles() -> None:
     )
     assert think2seg.user_text("pools") != think2seg.user_text("pools", think2seg.gate)
     assert load_profile("embedded-box").gate is None
+
+
+def test_the_largest_image_is_that_of_any_look() -> None:
+    """By hand: the widest of one look and the highest of another."""
+    profile = load_profile("embedded")
+    assert profile.gate is not None
+    assert profile.verifier is not None
+    wide = replace(profile.gate, image_px=(900, 100))
+    high = replace(profile.verifier, image_px=(20, 700))
+    own = replace(profile, image_px=(252, 252), gate=None, verifier=None)
+    assert own.largest_image_px == (252, 252)
+    assert replace(own, gate=wide, verifier=high).largest_image_px == (900, 700)
+    assert replace(own, gate=replace(wide, image_px=None)).largest_image_px == (252, 252)
 
 
 def test_missing_profile_file(tmp_path: Path) -> None:

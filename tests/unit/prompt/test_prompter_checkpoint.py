@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from whole_checkpoint import write_whole_checkpoint
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, ModelError
 from pipeline.prompt.profile import load_profile
 from pipeline.prompt.prompter_checkpoint import (
     ImageRule,
@@ -26,25 +28,17 @@ QWEN25 = ImageRule(factor_px=28, min_area_px=3136, max_area_px=12_845_056)
 QWEN3 = ImageRule(factor_px=32, min_area_px=65_536, max_area_px=16_777_216)
 
 
-def checkpoint(folder: Path, *, model_type: Any = "qwen2_5_vl", weights: bytes | None = b"w" * 100) -> Path:
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
-    if weights is not None:
-        (folder / "model.safetensors").write_bytes(weights)
-    return folder
-
-
 def test_a_complete_checkpoint_passes(tmp_path: Path) -> None:
-    check_checkpoint(str(checkpoint(tmp_path / "ok")))
+    check_checkpoint(str(write_whole_checkpoint(tmp_path / "ok")))
 
 
 def test_what_is_no_checkpoint(tmp_path: Path) -> None:
-    checkpoint(tmp_path / "resnet", model_type="resnet")
-    checkpoint(tmp_path / "untyped", model_type=None)
-    checkpoint(tmp_path / "bare", weights=None)
-    checkpoint(tmp_path / "broken")
+    write_whole_checkpoint(tmp_path / "resnet", model_type="resnet")
+    write_whole_checkpoint(tmp_path / "untyped", model_type=None)
+    (write_whole_checkpoint(tmp_path / "bare") / "model.safetensors").unlink()
+    write_whole_checkpoint(tmp_path / "broken")
     (tmp_path / "broken" / "config.json").write_text("{")
-    checkpoint(tmp_path / "list")
+    write_whole_checkpoint(tmp_path / "list")
     (tmp_path / "list" / "config.json").write_text("[]")
     (tmp_path / "nothing").mkdir()
     (tmp_path / "file").write_text("")
@@ -53,7 +47,7 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
         "file": "checkpoint directory",
         "resnet": "'resnet'",
         "untyped": "architecture",
-        "bare": "needs weights",
+        "bare": "no weights",
         "broken": "config.json",
         "list": "config.json",
         "nothing": "config.json",
@@ -211,3 +205,17 @@ def test_what_is_unknown_before_loading_is_left_to_the_engine(tmp_path: Path) ->
     (tmp_path / "preprocessor_config.json").write_text('{"patch_size": 14, "merge_size": 2}')
     with pytest.raises(InputError, match=r"readable tokenizer\.json"):
         check_context(str(tmp_path), load_profile("embedded"), ["tanks"], **room)
+
+
+def test_a_processor_without_a_template_is_no_prompter(tmp_path: Path) -> None:
+    """The shipped one, less its template: it would load, and fail at the first tile."""
+    folder = tmp_path / "mute"
+    shutil.copytree(resolve_model("models/embedded-prompter"), folder)
+    (folder / "chat_template.jinja").unlink()
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings.pop("chat_template", None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match="no chat template"):
+        check_checkpoint(str(folder))
+    with pytest.raises(ModelError, match="no chat template, so every tile would fail"):
+        load_processor(str(folder), None)
