@@ -8,7 +8,9 @@ until its finalizers are gone. Whoever comes may do what the Role `scheduler` of
 from __future__ import annotations
 
 import json
+import select
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -58,12 +60,17 @@ def small_ray_job() -> Document:
 
 @dataclass
 class KubeApi:
-    """The server's state. `failures`: codes with which it answers the next requests instead."""
+    """The server's state.
+
+    failures: codes with which it answers the next requests instead. patience_s: how long a deletion takes;
+    one that is not waited for does not happen.
+    """
 
     url: str = ""
     token: str = "the-token"
     resources: dict[str, Document] = field(default_factory=dict)
     failures: list[int] = field(default_factory=list)
+    patience_s: float = 0.0
     asked: list[tuple[str, str]] = field(default_factory=list)
     turn: threading.RLock = field(default_factory=threading.RLock)
 
@@ -138,6 +145,11 @@ def kube_api() -> Iterator[KubeApi]:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else {}
             token = self.headers.get("Authorization", "")
+            if self.command == "DELETE" and api.patience_s:
+                time.sleep(api.patience_s)
+                if select.select([self.connection], [], [], 0)[0]:  # nobody waits any more
+                    self.close_connection = True
+                    return
             code, document = api.answer(self.command, self.path, token, body)
             told = json.dumps(document).encode()
             self.send_response(code)

@@ -38,10 +38,10 @@ class RunningAirflow:
     parts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     token: str = ""
 
-    def start(self, part: str) -> None:
-        """Start a process; its output goes to a file beside the database."""
-        with (self.home / f"{part}.out").open("ab") as out:
-            self.parts[part] = subprocess.Popen(
+    def start(self, part: str, name: str = "") -> None:
+        """Start a process; its output goes to a file beside the database. `name`: of a second one."""
+        with (self.home / f"{name or part}.out").open("ab") as out:
+            self.parts[name or part] = subprocess.Popen(
                 [str(PYTHON), "-m", "airflow", part],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -50,9 +50,13 @@ class RunningAirflow:
                 start_new_session=True,
             )
 
-    def kill(self, part: str) -> None:
+    def signal(self, name: str, number: int) -> None:
+        """Send a signal to a process and its children."""
+        os.killpg(self.parts[name].pid, number)
+
+    def kill(self, name: str) -> None:
         """End a process and its children as a machine's end would."""
-        process = self.parts.pop(part)
+        process = self.parts.pop(name)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from remote_jobs import follow_job
-from remote_jobs.follow_job import Watch, follow, start_or_find, whole_log
+from remote_jobs.follow_job import Watch, follow, start_or_find, stop_all, whole_log
 from remote_jobs.job_end import JobState
 
 pytestmark = pytest.mark.ops
@@ -84,6 +84,19 @@ def test_a_later_try_takes_over_a_job_that_lives(earlier: str) -> None:
 def test_a_later_try_starts_anew_where_the_earlier_job_has_ended(earlier: str) -> None:
     server = Server(jobs={"j-1": JobState(status=earlier)})
     assert begun(server, "j-2", "j-1") == ("j-2", False)
+
+
+def test_the_jobs_of_cleared_tries_are_stopped_and_waited_for() -> None:
+    class Slow(Server):
+        async def stop(self, name: str) -> None:
+            self.started.append(f"stop {name}")
+            self.looks = [JobState(status="RUNNING"), JobState(status="RUNNING")]
+            self.jobs[name] = JobState(status="STOPPED")
+
+    server = Slow(jobs={"j-2": JobState(status="RUNNING"), "j-1": JobState(status="FAILED")})
+    asyncio.run(stop_all(server, ["j-3", "j-2", "j-1"], 0.001))
+    assert server.started == ["stop j-2"]
+    assert server.looks == []
 
 
 def test_the_log_is_said_line_by_line_and_kept_whole() -> None:

@@ -75,9 +75,10 @@ def test_a_task_that_is_cleared_stops_its_job_and_begins_anew(
     assert [job["status"] for job in place.jobs(str(gate))] == ["STOPPED", "SUCCEEDED"]
 
 
-def test_jobs_outlive_the_triggerer_and_the_worker_that_wait_for_them(
+def test_jobs_outlive_the_triggerers_and_the_worker_that_wait_for_them(
     place: AirflowPlace, gates: dict[tuple[str, str], Path]
 ) -> None:
+    """A worker is killed. One triggerer sleeps until another has its tasks; then that one is killed."""
     airflow = place.airflow
     deferred, waiting = gates["deferred_job", "lost"], gates["waiting_job", "lost"]
     for gate in (deferred, waiting):
@@ -85,9 +86,17 @@ def test_jobs_outlive_the_triggerer_and_the_worker_that_wait_for_them(
     before = triggerer_of(place, "lost")
     airflow.wait_for("waiting_job", "lost", "segment", "running")
     kill_worker(airflow.task("waiting_job", "lost", "segment")["pid"])
-    airflow.kill("triggerer")
-    airflow.start("triggerer")
-    assert triggerer_of(place, "lost", other_than=before) != before
+    airflow.signal("triggerer", signal.SIGSTOP)
+    airflow.start("triggerer", "second triggerer")
+    second = triggerer_of(place, "lost", other_than=before)
+    airflow.signal("triggerer", signal.SIGCONT)
+    airflow.until(
+        "the triggerer that slept lets go of the task",
+        lambda: airflow.log("deferred_job", "lost", "segment"),
+        lambda said: "goes on: another triggerer waits for it" in said,
+    )
+    airflow.kill("second triggerer")
+    assert triggerer_of(place, "lost", other_than=second) == before
     airflow.until(
         "the second try finds the job",
         lambda: airflow.log("waiting_job", "lost", "segment", attempt=2),

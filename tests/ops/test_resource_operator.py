@@ -43,6 +43,7 @@ def test_a_task_that_is_marked_as_failed_deletes_its_rayjob(place: AirflowPlace)
     airflow.wait_for("kube_job", "marked", "segment", "deferred")
     names = [name for name, made in place.api.resources.items() if str(gate) in made["spec"]["entrypoint"]]
     assert len(names) == 1
+    place.api.patience_s = 5.0  # Airflow cancels the call that deletes it after one
     path = "/api/v2/dags/kube_job/dagRuns/marked/taskInstances/segment"
     airflow.ask("PATCH", path, {"new_state": "failed"})
     place.wait_for_job(str(gate), "STOPPED")

@@ -23,6 +23,8 @@ UNREACHABLE_S = 300.0
 """Seconds without any answer after which a task stops waiting. Its next try finds the job, if it lives."""
 SOONEST_S = 1.0
 """Seconds after which a server is asked again about a job that has just been begun to watch."""
+MOST_STOPPING_S = 120.0
+"""Seconds that are waited for jobs to end that were told to stop."""
 MOST_KEPT = 200_000
 """Characters of a log that are given back with the end."""
 
@@ -110,6 +112,17 @@ async def start_or_find(
         ).status == UNKNOWN:  # otherwise only the answer was lost, or another was quicker
             raise
     return own, False
+
+
+async def stop_all(jobs: RemoteJobs, names: Sequence[str], poll_s: float) -> None:
+    """Stop those of the jobs that live, and wait until they have ended: they hold their run until then."""
+    until = time.monotonic() + MOST_STOPPING_S
+    for name in names:
+        if not (await jobs.look(name)).alive:
+            continue
+        await jobs.stop(name)
+        while (await jobs.look(name)).alive and time.monotonic() < until:
+            await asyncio.sleep(min(poll_s, SOONEST_S))
 
 
 async def follow(jobs: RemoteJobs, name: str, watch: Watch, say: Callable[[str], None]) -> Ending:

@@ -24,14 +24,18 @@ from typing import Any
 import httpx
 from airflow.sdk import BaseHook, BaseOperator, Connection
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 
-from remote_jobs.follow_job import Ending, RemoteJobs, Watch, follow, start_or_find, whole_log
+from remote_jobs.follow_job import Ending, RemoteJobs, Watch, follow, start_or_find, stop_all, whole_log
 from remote_jobs.job_end import LATE, SEGMENT_ENDS, JobState, job_name, judge
 from remote_jobs.job_server import JobServer
 from remote_jobs.ray_job_resources import RayJobResources, ray_job_in
 from remote_jobs.ray_jobs import RayJobs
 
+_STOPPING: set[asyncio.Task[None]] = set()
+"""Work that goes on when its trigger has ended; the event loop alone would forget it."""
 _MALFORMED = (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY)
 
 
@@ -97,9 +101,39 @@ class JobTrigger(BaseTrigger):
         yield TriggerEvent({"name": self.name, "log": ending.log, **asdict(ending.state)})
 
     async def on_kill(self) -> None:
-        """Stop the job of a deferred task that a person has cancelled."""
-        async with (await self._place()).jobs() as jobs:
-            await jobs.stop(self.name)
+        """Stop the job of a deferred task that a person has cancelled.
+
+        Airflow 3.3 cancels this call itself about a second later, and again every second. So the work is done
+        beside it.
+        """
+        stopping = asyncio.create_task(self._stop_unless_waited_for())
+        _STOPPING.add(stopping)
+        stopping.add_done_callback(_STOPPING.discard)
+        await asyncio.shield(stopping)
+
+    async def _stop_unless_waited_for(self) -> None:
+        """Stop the job, unless its task is deferred: another triggerer took it over, because this one was
+        silent for a while, and nobody has cancelled anything. Or a cleared task is so far already, and has
+        stopped the job itself.
+        """
+        try:
+            if await self._is_waited_for():
+                self.log.info("Job %s goes on: another triggerer waits for it", self.name)
+                return
+            async with (await self._place()).jobs() as jobs:
+                await jobs.stop(self.name)
+            self.log.info("Job %s was told to stop", self.name)
+        except Exception:  # nobody else would say it
+            self.log.exception("Job %s could not be stopped", self.name)
+
+    async def _is_waited_for(self) -> bool:
+        task = self.task_instance
+        if task is None:
+            return False
+        states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
+            dag_id=task.dag_id, task_ids=[task.task_id], run_ids=[task.run_id], map_index=task.map_index
+        )
+        return "deferred" in states.get(task.run_id, {}).values()
 
     async def _place(self) -> JobPlace:
         server = server_of(await BaseHook.aget_connection(self.conn_id))
@@ -153,11 +187,11 @@ class RemoteJobOperator(BaseOperator):
         """Start or find the job, and wait for its end. Returns its name."""
         place = self._place()
         try:
-            names = self.names(context["ti"])
+            names, cleared = self.names(context["ti"])
         except ValueError as error:
             raise AirflowFailException(str(error)) from error
         self._job = (place, names[0])  # known before it starts: it can be stopped from now on
-        name, was_there = self._begin(place, names)
+        name, was_there = self._begin(place, names, cleared)
         self._job = (place, name)
         self.log.info("Job %s at %s: %s", name, place.server.url, "found again" if was_there else "started")
         until = (
@@ -201,11 +235,15 @@ class RemoteJobOperator(BaseOperator):
             self.log.info("Stopping job %s", name)
             _apart(self._stop(place, name))
 
-    def names(self, instance: Any) -> list[str]:
-        """Names of the job of this try and of earlier ones, newest first."""
+    def names(self, instance: Any) -> tuple[list[str], list[str]]:
+        """Names of the job of this try and of earlier ones, newest first, and of those before the task was
+        cleared: a person wants it to begin anew.
+        """
         parts = (instance.dag_id, instance.task_id, instance.run_id, str(instance.map_index))
         inputs = [list(self.command), self.told(), self.whereabouts()]
-        return [job_name(parts, inputs, number) for number in range(instance.try_number, 0, -1)]
+        names = [job_name(parts, inputs, number) for number in range(instance.try_number, 0, -1)]
+        since = instance.try_number - max(0, instance.max_tries - self.retries)
+        return names[: max(since, 1)], names[max(since, 1) :]
 
     def _place(self) -> JobPlace:
         found = self.whereabouts()
@@ -216,11 +254,12 @@ class RemoteJobOperator(BaseOperator):
             dashboard=server_of(BaseHook.get_connection(ray)) if ray else None,
         )
 
-    def _begin(self, place: JobPlace, names: list[str]) -> tuple[str, bool]:
+    def _begin(self, place: JobPlace, names: list[str], cleared: list[str]) -> tuple[str, bool]:
         """Raises AirflowFailException where the server does not understand what it is told."""
 
         async def begin() -> tuple[str, bool]:
             async with place.jobs() as jobs:
+                await stop_all(jobs, cleared, self.poll_s)
                 return await start_or_find(jobs, names, self.command, self.told())
 
         try:
