@@ -250,6 +250,8 @@ def _states(pace: Pace, ahead: Ahead, fixed_s: float, starts: Sequence[MeasuredS
         for name, count in zip(STATES, counts, strict=True)
         if count
     )
+    if not counts[STATES.index("found")]:
+        return {"tiles were": f"{shares}; none had objects, which take longer: this is a lower bound"}
     if pace.by_state is None:
         return {"tiles were": f"{shares}; blocks are too few or too alike to tell what each of them costs"}
     found, empty = pace.by_state[:2]

@@ -96,3 +96,9 @@ def test_a_limit_that_does_not_last_is_told() -> None:
     )
     assert "\nlimit       --max-cost 90 may stop it: it lasts for 1 min 30 s of all starts\n" in told(90)
     assert "limit" not in told(120)
+
+
+def test_a_measurement_without_objects_is_a_lower_bound() -> None:
+    starts = measured_starts(one_process([1.0] * 5, [0] * 5))
+    text = forecast(AHEAD, replace(HERE, starts=tuple(starts)), SpendingOptions())
+    assert "\ntiles were  100 % empty; none had objects, which take longer: this is a lower bound\n" in text
