@@ -27,14 +27,14 @@ def test_a_run_counts_what_its_servers_count(run_job: RunJob, tmp_path: Path) ->
     options.write_text("[tiles]\npx = 64\nhalo_px = 12\nblock_tiles = 2\n")
     bucket = CountedS3()
     with serve(tmp_path / "world", 0.0) as server, serving_s3(watch=bucket.watch):
-        place = store_path(f"s3://{BUCKET}/run")
+        place = store_path(f"s3://{BUCKET}/told-traffic")
         traffic.take()
         words = ["--source", f"{server.url}/scene.tif", "--whole-scene", "--query", "anything"]
         words += ["--models", f"oracle:{world.labels}", "--config", options, "--runner", "local"]
         bucket.asked.clear()
         assert run_job(*words, "--out", place) == 0
         counts = server.counts()
-        before_the_end = bucket.until("run/logs/", "puts")
+        before_the_end = bucket.until("told-traffic/logs/", "puts")
         told = told_traffic(place)
         cost = json.loads((place / "cost.json").read_bytes())
         text = explain_run(str(place))

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "infra" / "monitoring"
 NEEDS_GPU = ("ray_node_gpus_utilization",)
 """Metrics of which a machine without GPUs has none."""
-OUT = f"s3://{BUCKET}/out"
+OUT = f"s3://{BUCKET}/monitored"
 LAST_SCRAPE_S = 30.0
 """How long counters are waited for after a run: rates want two scrapes of each. Gauges end with the run."""
 
