@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import boto3
 import numpy as np
+import pytest
 from benchmarks.range_server import serve
 from counted_s3 import CountedS3, store_counts, told_traffic
-from label_worlds import blobs, write_label_world, write_raster
+from label_worlds import LabelWorld, blobs, write_label_world, write_raster
 
 from pipeline.files.store.store_path import store_path
 from pipeline.files.traffic import traffic
@@ -19,20 +21,31 @@ from tests.s3_server import BUCKET, serving_s3
 RunJob = Callable[..., int]
 
 
-def test_a_run_counts_what_its_servers_count(run_job: RunJob, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> LabelWorld:
+    """Its scene is longer than what is read of a header."""
     rng = np.random.default_rng(5)
-    world = write_label_world(tmp_path / "world", blobs(rng, 180, 180, grain=30))
-    write_raster(world.scene, rng.integers(40, 250, (3, 180, 180)).astype(np.uint8))  # longer than a header
-    options = tmp_path / "options.toml"
+    world = write_label_world(tmp_path_factory.mktemp("world"), blobs(rng, 180, 180, grain=30))
+    write_raster(world.scene, rng.integers(40, 250, (3, 180, 180)).astype(np.uint8))
+    return world
+
+
+def words(world: LabelWorld, folder: Path, source: str) -> list[object]:
+    options = folder / "options.toml"
     options.write_text("[tiles]\npx = 64\nhalo_px = 12\nblock_tiles = 2\n")
+    chosen = ["--source", source, "--whole-scene", "--query", "anything", "--runner", "local"]
+    return [*chosen, "--models", f"oracle:{world.labels}", "--config", options]
+
+
+def test_a_run_counts_what_a_web_server_and_its_bucket_count(
+    run_job: RunJob, world: LabelWorld, tmp_path: Path
+) -> None:
     bucket = CountedS3()
-    with serve(tmp_path / "world", 0.0) as server, serving_s3(watch=bucket.watch):
+    with serve(world.scene.parent, 0.0) as server, serving_s3(watch=bucket.watch):
         place = store_path(f"s3://{BUCKET}/told-traffic")
         traffic.take()
-        words = ["--source", f"{server.url}/scene.tif", "--whole-scene", "--query", "anything"]
-        words += ["--models", f"oracle:{world.labels}", "--config", options, "--runner", "local"]
         bucket.asked.clear()
-        assert run_job(*words, "--out", place) == 0
+        assert run_job(*words(world, tmp_path, f"{server.url}/scene.tif"), "--out", place) == 0
         counts = server.counts()
         before_the_end = bucket.until("told-traffic/logs/", "puts")
         told = told_traffic(place)
@@ -45,3 +58,21 @@ def test_a_run_counts_what_its_servers_count(run_job: RunJob, tmp_path: Path) ->
     assert cost["traffic"] == dict(told)
     assert f"imagery  {counts.requests} requests over http" in text
     assert "\nbucket" in text
+
+
+def test_a_run_counts_what_a_bucket_of_imagery_counts(
+    run_job: RunJob, world: LabelWorld, tmp_path: Path
+) -> None:
+    """Into a folder, which asks no bucket for anything."""
+    bucket = CountedS3()
+    with serving_s3(watch=bucket.watch):
+        boto3.client("s3").upload_file(str(world.scene), BUCKET, "told-imagery/scene.tif")
+        traffic.take()
+        bucket.asked.clear()
+        source = f"s3://{BUCKET}/told-imagery/scene.tif"
+        assert run_job(*words(world, tmp_path, source), "--out", tmp_path / "out") == 0
+    asked = [one for one in bucket.asked if one.key == "told-imagery/scene.tif"]
+    told = told_traffic(tmp_path / "out")
+    assert {one.kind for one in asked} == {"gets"}
+    assert (told["s3_requests"], told["s3_bytes"]) == (len(asked), sum(one.n_bytes for one in asked))
+    assert not any(name.startswith(("store_", "http_")) for name in told)
