@@ -265,7 +265,7 @@ def _states(pace: Pace, ahead: Ahead, fixed_s: float, starts: Sequence[MeasuredS
 
 def _assumptions(ahead: Ahead, measured: Measurement, share: float) -> list[str]:
     """What the estimate takes for granted."""
-    told = ["machines, imagery and ground like those of the measured run"]
+    told = ["machines as fast and as free as for the measured run, imagery and ground like its"]
     if share != 1.0:
         told.append(
             f"asking takes {share:.3g} times as long with {ahead.queries} queries for {measured.queries}"

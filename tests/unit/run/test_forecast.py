@@ -32,8 +32,8 @@ def test_time_money_and_what_they_rest_on() -> None:
         "95 % of the areas whose blocks are like these; starting was measured once, so the range is without "
         "its",
         "tiles were  50 % found, 50 % empty; blocks are too few or too alike to tell what each of them costs",
-        "assumed     machines, imagery and ground like those of the measured run; publishing takes as long "
-        "per tile as there; planning, which comes before, is not in it",
+        "assumed     machines as fast and as free as for the measured run, imagery and ground like its; "
+        "publishing takes as long per tile as there; planning, which comes before, is not in it",
     ]
 
 
