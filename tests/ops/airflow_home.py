@@ -34,6 +34,7 @@ def airflow_environment(home: Path, dags: Path, *connected: Connected) -> dict[s
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     settings = {
         "AIRFLOW_HOME": str(home),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database_url(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(OURS / "plugins"),
@@ -43,6 +44,11 @@ def airflow_environment(home: Path, dags: Path, *connected: Connected) -> dict[s
         told = {"conn_type": "http", "host": one.url, "password": one.token}
         settings[f"AIRFLOW_CONN_{one.conn_id.upper()}"] = json.dumps(told)
     return kept | settings
+
+
+def database_url(home: Path) -> str:
+    """SQLite in a file. On a busy machine a writer waits for another longer than the usual 5 s."""
+    return f"sqlite:///{home}/airflow.db?timeout=60"
 
 
 def migrated(environment: dict[str, str]) -> None:

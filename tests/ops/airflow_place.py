@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from ray_heads import Head, ray_head, token_file
 from running_airflow import RunningAirflow, running_airflow
 
 QUERY = "- tanks; $(echo not a shell's)"
+OVER = "over"
+"""File whose presence ends jobs that still wait at a gate: they would outlive their head."""
 SMALL = ["--tile", "64", "--halo", "8", "--block", "2", "--runner", "local"]
 
 
@@ -43,8 +46,9 @@ class AirflowPlace:
 
     def gated(self, name: str) -> tuple[Path, list[str]]:
         """A run that begins once a file is there: the file and the command."""
-        gate = self.folder / f"{name}.gate"
-        waiting = ["sh", "-c", f'until [ -e {gate} ]; do sleep 0.1; done; exec "$@"', "sh"]
+        gate, over = self.folder / f"{name}.gate", self.folder / OVER
+        wait = f"for i in $(seq 9000); do [ -e {gate} ] && break; [ -e {over} ] && exit 9; sleep 0.1; done"
+        waiting = ["sh", "-c", f'{wait}; exec "$@"', "sh"]
         return gate, waiting + self.command(self.world.scene, name)
 
     def damaged_scene(self) -> Path:
@@ -114,5 +118,9 @@ def airflow_place(folder: Path) -> Iterator[AirflowPlace]:
             Connected(conn_id="ray_jobs", url=head.jobs, token=token_file().read_text()),
             Connected(conn_id="kubernetes_api", url=api.url, token=api.token),
         ]
-        with running_airflow(folder, dags, *connected) as airflow:
-            yield AirflowPlace(head=head, airflow=airflow, api=api, world=world, folder=folder)
+        try:
+            with running_airflow(folder, dags, *connected) as airflow:
+                yield AirflowPlace(head=head, airflow=airflow, api=api, world=world, folder=folder)
+        finally:
+            (folder / OVER).touch()
+            time.sleep(1)

@@ -8,12 +8,13 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,8 @@ def running_airflow(folder: Path, dags: Path, *connected: Connected) -> Iterator
     }
     migrated(environment)
     shutil.copy(home / "airflow.db", home / NEW_DATABASE)
+    with closing(sqlite3.connect(home / "airflow.db")) as database:
+        database.execute("PRAGMA journal_mode = WAL")  # who reads does not keep others from writing
     airflow = RunningAirflow(environment=environment, home=home, url=f"http://127.0.0.1:{api}")
     try:
         for part in PARTS:

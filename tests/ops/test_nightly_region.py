@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from airflow_home import OURS, PYTHON, needs_airflow, start_test, told_by
+from airflow_home import OURS, PYTHON, database_url, needs_airflow, start_test, told_by
 from airflow_place import QUERY, AirflowPlace
 from ray_heads import token_file
 from running_airflow import NEW_DATABASE
@@ -66,7 +66,8 @@ def test_the_nights_of_a_backfill_run_side_by_side_and_their_jobs_never(place: A
 
 def test_a_night_without_imagery_is_skipped(place: AirflowPlace, tmp_path: Path) -> None:
     """By `dag.test()`, in a database of its own."""
-    environment = place.airflow.environment | {"AIRFLOW_HOME": str(tmp_path)}
+    own = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database_url(tmp_path)}
+    environment = place.airflow.environment | own
     shutil.copy(place.airflow.home / NEW_DATABASE, tmp_path / "airflow.db")
     conf = place.night_conf()
     told = told_by(start_test(environment, OURS / "dags/nightly_region.py", "2026-06-09T06:00", **conf))
