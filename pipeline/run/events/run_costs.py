@@ -162,7 +162,7 @@ def start_cost(events: Sequence[Event]) -> StartCost:
     times = [StageTime(**row) for block in blocks for row in block.values["times"]]
     pools = next((event for event in events if event.event == "pools"), None)
     gpus = 0.0 if pools is None else float(pools.values["reserved_gpus"])
-    released = _first(events, "inferred", inferred)
+    released = _first(events, "inferred", last)
     used = Counter[str]()
     traffic = Counter[str]()
     for reading in times:

@@ -40,6 +40,7 @@ def test_a_start_without_an_end_was_killed_and_is_told_up_to_its_last_event() ->
     assert cost.end == "killed or at work"
     assert (cost.seconds, cost.working_s, cost.publishing_s) == (66, 26, 0)
     assert cost.gpu_s == 2 * (66 - 10)
+    assert start_cost(whole_start()[:3]).gpu_s == 0, "killed as soon as its pools were sized"
     failed = start_cost(
         events("x", (0.0, "started", {}), (3.0, "publishing", {}), (9.0, "failed", {"error": "full"}))
     )
@@ -53,6 +54,7 @@ def test_a_run_is_the_sum_of_its_starts_and_money_is_for_all_of_their_hours() ->
         (1000.0, "inference", {}),
         (1000.0, "pools", POOLS),
         (1010.0, "block", block("b1", [reading("prompt", "h:c", 1000.0, 10.0, calls=2)])),
+        (1010.0, "inferred", {}),
         (1080.0, "ended", {}),
     )
     costs = run_costs([*whole_start(), *again], km2=50.0, price_per_hour=20.0)
