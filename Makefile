@@ -9,7 +9,7 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 # Every Ray worker is a process that imports all of Ray and torch: from source that takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo audit lint test test-long test-heavy test-ops image-check constraints mobile-sam notebook tree bench clean fuzz-stitch chaos chaos-sim
+.PHONY: help setup demo audit lint test test-long test-heavy test-ops rehearsal image-check constraints mobile-sam notebook tree bench clean fuzz-stitch chaos chaos-sim
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -68,6 +68,9 @@ build/airflow/installed: infra/airflow/constraints.txt .venv/installed-$(EXTRA)
 test-ops: setup $(CHECKOV) build/airflow/installed ## the tests marked ops: manifests, images, Terraform and Airflow of infra/, checked as their tools check them
 	.ci/kubectl
 	$(PYTEST) -m ops tests/ops
+
+rehearsal: setup build/airflow/installed ## two nights on this machine: Terraform on a simulated AWS, a catalogue, Ray, Airflow, a killed driver (Terraform, PostGIS, 8 GB)
+	$(BIN)/python tests/ops/rehearsal.py
 
 image-check: setup ## build the image without Docker and run a job in it (root, mmdebstrap, 25 GB of disk)
 	infra/docker/image_check $(EXTRA)
