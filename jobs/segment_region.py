@@ -124,6 +124,19 @@ def _add_inputs(top: argparse.ArgumentParser) -> None:
         help="area of interest in degrees lon/lat; W > E crosses the antimeridian",
     )
     where.add_argument("--whole-scene", action="store_true", help="everything the sources cover")
+    where.add_argument(
+        "--place",
+        metavar="NAME",
+        help="an area of --gazetteer by its name, with more words of its row where several have it: "
+        '"Springfield, Illinois"; capitals and accents do not matter',
+    )
+    named = top.add_argument_group("names of places")
+    named.add_argument(
+        "--gazetteer",
+        metavar="FILE",
+        help="your file of named areas for --place, such as districts or parks: GeoPackage, GeoParquet or "
+        "GeoJSON; no service is asked",
+    )
     what = top.add_argument_group("what to ask")
     what.add_argument(
         "--query",
@@ -392,7 +405,11 @@ def request_of(args: argparse.Namespace) -> Any:
     config = cfg.RunConfig(
         queries=cfg.check_queries(queries_of(args)),
         area=cfg.AreaOptions(
-            aoi=args.aoi, bbox=tuple(args.bbox) if args.bbox else None, whole_scene=args.whole_scene
+            aoi=args.aoi,
+            bbox=tuple(args.bbox) if args.bbox else None,
+            whole_scene=args.whole_scene,
+            place=args.place,
+            gazetteer=args.gazetteer,
         ),
         source=source_options(args),
         grid=cfg.GridChoice(

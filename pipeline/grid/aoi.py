@@ -105,6 +105,15 @@ def read_aoi(path: str | Path, *, what: str = "The AOI") -> Aoi:
             remedy="convert it, e.g. `ogr2ogr aoi.geojson " + path.name + "`",
         )
     features = read_features(path, what=what, kinds=POLYGONS)
+    return Aoi(geometry=area_lonlat(features, what), source=str(path))
+
+
+def area_lonlat(features: Features, what: str) -> BaseGeometry:
+    """Join all polygons of some features into one (Multi)Polygon in lon/lat, cut at the antimeridian.
+
+    Raises InputError when they have no CRS, are not sound, or have no area.
+    """
+    path = features.path
     crs = features.crs
     if crs is None and path.suffix.lower() not in PARQUET_SUFFIXES:
         raise InputError(
@@ -112,10 +121,7 @@ def read_aoi(path: str | Path, *, what: str = "The AOI") -> Aoi:
             came="a layer without CRS",
             remedy="set the layer's CRS and save it again",
         )
-    area = _area(features, what)
-    return Aoi(
-        geometry=_to_lonlat(area, crs or CRS.from_user_input(LONLAT_CRS), str(path), what), source=str(path)
-    )
+    return _to_lonlat(_area(features, what), crs or CRS.from_user_input(LONLAT_CRS), str(path), what)
 
 
 def _area(features: Features, what: str) -> BaseGeometry:

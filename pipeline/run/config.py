@@ -110,12 +110,23 @@ class ResourceOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AreaOptions:
-    """Where to look: exactly one of the three."""
+    """Where to look: exactly one of aoi, bbox, whole_scene and place."""
 
     aoi: str | None = None
     bbox: tuple[float, float, float, float] | None = None
     """west, south, east, north in degrees; west > east crosses the antimeridian."""
     whole_scene: bool = False
+    place: str | None = None
+    """Name of a place, in the file that `gazetteer` names."""
+    gazetteer: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.place is None) != (self.gazetteer is None):
+            raise InputError(
+                "--place names an area of the file --gazetteer",
+                came="one of the two alone",
+                remedy='give both, e.g. --place "Kampala" --gazetteer districts.gpkg',
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from pipeline.grid.find_scenes import (
     several_crs,
     with_headers,
 )
+from pipeline.grid.gazetteer import find_place
 from pipeline.grid.halo_items import with_halo_items
 from pipeline.grid.kept_grid import KeptGrid
 from pipeline.grid.lattice import in_crs
@@ -107,8 +108,12 @@ def read_area(config: RunConfig) -> Aoi | None:
         return read_aoi(area.aoi)
     if area.bbox is not None:
         return aoi_from_bbox(*area.bbox)
+    if area.place is not None:
+        assert area.gazetteer is not None, "checked by AreaOptions"
+        return find_place(area.place, area.gazetteer)
     if not area.whole_scene:
-        raise InputError("a run needs a region", remedy="give --aoi FILE, --bbox W S E N or --whole-scene")
+        remedy = "give --aoi FILE, --bbox W S E N, --place NAME with --gazetteer FILE, or --whole-scene"
+        raise InputError("a run needs a region", remedy=remedy)
     return None
 
 

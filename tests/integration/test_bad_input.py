@@ -137,6 +137,7 @@ OPTIONS = {
     "missing config": (["--config", "nowhere.toml"], r"nowhere\.toml"),
     "unknown band": (["--bands", "1,2,9"], "(?i)band"),
     "same query twice": (["--query", "x"], "once"),
+    "a file of names and no name": (["--gazetteer", "districts.gpkg"], "give both, e.g. --place"),
     "no area": (["--min-area-m2", "nan"], r"--min-area-m2 must be a finite number.*nan"),
     "area below nothing": (["--min-area-m2", "-1"], r"--min-area-m2 must be .*not negative"),
 }

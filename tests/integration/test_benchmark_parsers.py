@@ -132,7 +132,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def evaluate(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     monkeypatch.setattr(vllm_prompter, "load_processor", lambda path, revision: PlainProcessor())
-    monkeypatch.setattr(vllm_prompter, "start_engine", lambda path, options: TableEngine())
+    monkeypatch.setattr(vllm_prompter, "start_engine", lambda *_: TableEngine())
     monkeypatch.setattr(vllm_prompter, "answer_sampling", lambda **asked: SimpleNamespace(**asked))
     monkeypatch.setattr(sample_steps, "build_segmenter", lambda options: FillingSegmenter())
     words = ["--benchmark", f"earthreason:{root}", "--size", str(SIDE), "--runner", "local"]

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import geopandas
 import numpy as np
 import pyproj
 import pytest
 import shapely
-from item_files import LEFT, TOP, grey, item_document, projection_fields, write_items, write_pixels
+from item_files import LEFT, TOP, UTM, grey, item_document, projection_fields, write_items, write_pixels
 
 from pipeline.errors import InputError
 from pipeline.grid.aoi import Aoi
@@ -20,7 +21,7 @@ from pipeline.grid.mosaic_order import mosaic_order
 from pipeline.grid.source import SourceOptions
 from pipeline.grid.tiles import plan_tiles
 from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset, merge_tables, preset_tables
-from pipeline.run.plan_imagery import PlannedImagery, plan_found, search_imagery
+from pipeline.run.plan_imagery import PlannedImagery, area_text, plan_found, read_area, search_imagery
 
 TILES = {"px": 48, "halo_px": 8, "block_tiles": 2}
 
@@ -148,3 +149,25 @@ def area_in_pixels(pixels: shapely.Polygon) -> Aoi:
         ),
         source="drawn",
     )
+
+
+def test_a_place_plans_what_its_outline_plans(tmp_path: Path) -> None:
+    scene = write_pixels(tmp_path / "scene.tif", grey(200, 200, 1))
+    here = shapely.box(LEFT + 20, TOP - 90, LEFT + 70, TOP - 30)
+    there = shapely.box(LEFT + 120, TOP - 190, LEFT + 170, TOP - 130)
+    frame = geopandas.GeoDataFrame({"name": ["Here", "There"]}, geometry=[here, there], crs=UTM)
+    frame.to_file(tmp_path / "districts.gpkg")
+    frame[:1].to_file(tmp_path / "here.gpkg")
+    areas = (
+        AreaOptions(aoi=str(tmp_path / "here.gpkg")),
+        AreaOptions(place="here", gazetteer=str(tmp_path / "districts.gpkg")),
+    )
+    configs = [replace(config_of(scene), area=area) for area in areas]
+    outlines = [read_area(config) for config in configs]
+    plans = [
+        plan_found(config, search_imagery(config, outline)).plan
+        for config, outline in zip(configs, outlines, strict=True)
+    ]
+    assert area_text(outlines[0]) == area_text(outlines[1])
+    assert plans[0].inside.tolist() == plans[1].inside.tolist()
+    assert 0 < plans[0].n_tiles < planned(scene).plan.n_tiles
