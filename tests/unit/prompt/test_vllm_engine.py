@@ -89,7 +89,7 @@ def test_three_queries_on_one_image(served: Served) -> None:
 def test_the_engine_told_how_long_its_start_took(served: Served) -> None:
     times = served.prompter.load_times()
     assert set(times) == {"weights", "warm_up"}, "nothing is compiled where enforce_eager is set"
-    assert all(0 < seconds < 900 for seconds in times.values())
+    assert all(0 <= seconds < 900 for seconds in times.values()), "of a tiny model vLLM tells 0.00 s"
 
 
 def test_same_query_same_reply(served: Served) -> None:
