@@ -70,7 +70,7 @@ test-ops: setup $(CHECKOV) build/airflow/installed ## the tests marked ops: mani
 	$(PYTEST) -m ops tests/ops
 
 rehearsal: setup build/airflow/installed ## two nights on this machine: Terraform on a simulated AWS, a catalogue, Ray, Airflow, a killed driver (Terraform, PostGIS, 8 GB)
-	$(BIN)/python tests/ops/rehearsal.py
+	$(BIN)/python tests/ops/two_nights.py
 
 image-check: setup ## build the image without Docker and run a job in it (root, mmdebstrap, 25 GB of disk)
 	infra/docker/image_check $(EXTRA)

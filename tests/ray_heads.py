@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from free_ports import free_ports
 
 RAY = Path(sys.executable).parent / "ray"
 NODE_STARTING_S = 600.0
@@ -60,7 +61,7 @@ def ray_environment() -> dict[str, str]:
 def ray_head(folder: Path, *words: str, environment: dict[str, str] | None = None) -> Iterator[Head]:
     """A head with 3 CPUs, started in `folder` with more words of `ray start`."""
     environment = environment or ray_environment()
-    gcs_port, dashboard_port, agent_port = _free_ports(3)
+    gcs_port, dashboard_port, agent_port = free_ports(3)
     start = [str(RAY), "start", "--head", "--block", "--num-cpus", "3", "--disable-usage-stats"]
     start += [f"--port={gcs_port}", f"--dashboard-port={dashboard_port}", "--include-dashboard=true"]
     start += [f"--dashboard-agent-listen-port={agent_port}", *words]
@@ -117,18 +118,6 @@ def _wait_for_node(process: subprocess.Popen[bytes], log: Path) -> None:
         if process.poll() is not None or time.monotonic() > until:
             raise RuntimeError(f"no further node of Ray: {log.read_text(errors='replace')}")
         time.sleep(0.5)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that are free at the same time."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def _wait_for(head: Head, process: subprocess.Popen[bytes], log: Path) -> None:

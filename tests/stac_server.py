@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_port
 
 START_S = 60.0
 """Longest wait for a server to answer."""
@@ -53,12 +53,6 @@ def pgstac_server(items: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         command = [sys.executable, "-m", "uvicorn", "stac_fastapi.pgstac.app:app", "--port", str(port)]
         with _running([*command, "--log-level", "warning"], f"http://127.0.0.1:{port}/", database) as url:
             yield url
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

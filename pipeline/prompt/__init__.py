@@ -9,6 +9,8 @@
     vector_prompter      known locations from a vector file
     oracle_prompter      the truth, for tests and benchmarks
     prompter_checkpoint  checks that a checkpoint can be prompted, without loading weights
+    checkpoint_files     checks that it is complete
+    engine_times         how long the parts of an engine's start took
     looks/               the optional gate before the prompter and the optional verifier behind the segmenter
     build_prompter       builds prompter, gate and verifier from their options
 

@@ -57,17 +57,22 @@ def words(world: LabelWorld, out: Path, runner: str) -> list[str]:
 def undisturbed(
     run_job: RunJob, world: LabelWorld, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    assert run_job(*words(world, out, "local")) == 0
-    return digests(out)
+    return undisturbed_digests(run_job, world, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def large_undisturbed(
     run_job: RunJob, large_world: LabelWorld, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    out = tmp_path_factory.mktemp("undisturbed") / "large"
-    assert run_job(*words(large_world, out, "local")) == 0
+    return undisturbed_digests(run_job, large_world, tmp_path_factory)
+
+
+def undisturbed_digests(
+    run_job: RunJob, world: LabelWorld, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """What a run without a limit leaves."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    assert run_job(*words(world, out, "local")) == 0
     return digests(out)
 
 

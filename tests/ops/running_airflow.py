@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_home import PYTHON, Connected, airflow_environment, migrated
+from free_ports import free_ports
 
 PARTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
@@ -174,15 +174,3 @@ def running_airflow(folder: Path, dags: Path, *connected: Connected) -> Iterator
     finally:
         for part in list(airflow.parts):
             airflow.kill(part)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free at the same time."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import pytest
 import rasterio
 from counted_s3 import told_traffic
 from fault_server import FaultServer, fault_server
+from free_ports import free_port
 from job_files import load_job
 from ray_heads import Head, ray_environment, ray_head
 
@@ -49,12 +49,6 @@ def expressions() -> dict[str, str]:
         for panel in panels
         for target in panel["targets"]
     }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import httpx
 
@@ -39,6 +41,22 @@ class JobServer:
         """A client that follows no redirection: the token is for this server."""
         verify = ssl.create_default_context(cafile=self.ca_file) if self.ca_file else True
         return httpx.AsyncClient(base_url=self.url, auth=_Bearer(self), verify=verify, timeout=ANSWER_S)
+
+
+class ServerJobs:
+    """Jobs of one server, open while they are used as a context."""
+
+    def __init__(self, server: JobServer) -> None:
+        self._client = server.client()
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.__aexit__(kind, error, trace)
 
 
 class _Bearer(httpx.Auth):

@@ -21,14 +21,13 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import yaml
 
 from remote_jobs.job_end import FAILED, PENDING, REFUSED, RUNNING, STOPPED, SUCCEEDED, UNKNOWN, JobState
-from remote_jobs.job_server import JobServer, checked
+from remote_jobs.job_server import JobServer, ServerJobs, checked
 from remote_jobs.ray_jobs import RayJobs
 
 _EXIT_CODE = re.compile(r"Job entrypoint command failed with exit code (-?\d+)")
@@ -79,26 +78,17 @@ def state_of(resource: Mapping[str, Any]) -> JobState:
     return JobState(status=RUNNING if stage == "Running" else PENDING, message=told)
 
 
-class RayJobResources:
-    """The RayJobs of one namespace, open while it is used as a context.
+class RayJobResources(ServerJobs):
+    """The RayJobs of one namespace.
 
     dashboard: the token of their clusters, and where all of them have one address, that. None: logs are not
     asked for. Without an address each cluster's own is taken, which is known inside of Kubernetes alone.
     """
 
     def __init__(self, server: JobServer, *, namespace: str, dashboard: JobServer | None = None) -> None:
-        self._client = server.client()
+        super().__init__(server)
         self._path = f"/apis/ray.io/v1/namespaces/{namespace}/rayjobs"
         self._dashboard = dashboard
-
-    async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._client.__aexit__(kind, error, trace)
 
     async def look(self, name: str) -> JobState:
         """How the job is; UNKNOWN where there is no resource of this name."""

@@ -7,29 +7,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
 from remote_jobs.job_end import UNKNOWN, JobState
-from remote_jobs.job_server import JobServer, checked
+from remote_jobs.job_server import ServerJobs, checked
 
 
-class RayJobs:
-    """The jobs of one cluster, open while it is used as a context."""
-
-    def __init__(self, server: JobServer) -> None:
-        self._client = server.client()
-
-    async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._client.__aexit__(kind, error, trace)
+class RayJobs(ServerJobs):
+    """The jobs of one cluster."""
 
     async def look(self, name: str) -> JobState:
         """How the job is; UNKNOWN where there is none of this name."""
