@@ -17,6 +17,7 @@ from running_airflow import NEW_DATABASE
 pytestmark = [pytest.mark.ops, pytest.mark.slow, pytest.mark.timeout(600), needs_airflow]
 
 TASKS = ("describe_night", "check_plan", "segment", "verify", "publish")
+JOB_TASKS = ("check_plan", "segment", "verify")
 
 
 def backfill(place: AirflowPlace, first: str, last: str) -> list[str]:
@@ -40,25 +41,28 @@ def test_the_nights_of_a_backfill_run_side_by_side_and_their_jobs_never(place: A
     """Two runs of the DAG are active at once; it is the pool that keeps their jobs apart."""
     runs = backfill(place, "2026-06-05", "2026-06-07")  # the last is midnight, before that day's night
     assert len(runs) == 2
+    tries: dict[tuple[str, str], int] = {}
     for run in runs:
         for task in TASKS:
             seen = place.airflow.wait_for("nightly_region", run, task)
             assert seen["state"] == "success", place.airflow.log("nightly_region", run, task)
+            tries[run, task] = seen["try_number"]
     out = place.folder / "runs/bay"
     assert sorted(path.name for path in out.iterdir()) == ["2026-06-03", "2026-06-04"]
     for night in out.iterdir():
         assert json.loads((night / "run.json").read_text())["queries"] == [QUERY]
     for run in runs:
-        said = place.airflow.log("nightly_region", run, "segment")
+        said = place.airflow.log("nightly_region", run, "segment", tries[run, "segment"])
         kept = said.partition("All that job job-nightly-region-segment-")[2]
         assert str(out) in kept, "the job's last lines say where the result is"
         assert token_file().read_text() not in said
-        assert "the run is sound" in place.airflow.log("nightly_region", run, "verify")
+        assert "the run is sound" in place.airflow.log("nightly_region", run, "verify", tries[run, "verify"])
     events = place.airflow.ask("GET", "/api/v2/assets/events?order_by=timestamp")["asset_events"]
     told = sorted((event["extra"]["day"], event["extra"]["run"]) for event in events)
     assert told == [(day, str(out / day)) for day in ("2026-06-03", "2026-06-04")]
     jobs = place.jobs(str(out))
-    assert len(jobs) == 6
+    most = sum(count for (_, task), count in tries.items() if task in JOB_TASKS)
+    assert 6 <= len(jobs) <= most, "one job a try; a try is lost when a job ends before its deferral is told"
     assert {job["status"] for job in jobs} == {"SUCCEEDED"}
     for earlier, later in pairwise(jobs):
         assert earlier["end_time"] <= later["start_time"]
