@@ -73,15 +73,15 @@ def test_a_server_that_refuses_is_told() -> None:
         begun(Refusing(), "j-1")
 
 
-@pytest.mark.parametrize("earlier", ["PENDING", "RUNNING"])
-def test_a_later_try_takes_over_a_job_that_lives(earlier: str) -> None:
+@pytest.mark.parametrize("earlier", ["PENDING", "RUNNING", "SUCCEEDED"])
+def test_a_later_try_takes_over_a_job_that_lives_or_was_done_unseen(earlier: str) -> None:
     server = Server(jobs={"j-1": JobState(status=earlier)})
     assert begun(server, "j-3", "j-2", "j-1") == ("j-1", True)
     assert server.started == []
 
 
-@pytest.mark.parametrize("earlier", ["SUCCEEDED", "FAILED", "STOPPED"])
-def test_a_later_try_starts_anew_where_the_earlier_job_has_ended(earlier: str) -> None:
+@pytest.mark.parametrize("earlier", ["FAILED", "STOPPED"])
+def test_a_later_try_starts_anew_where_the_earlier_job_was_not_done(earlier: str) -> None:
     server = Server(jobs={"j-1": JobState(status=earlier)})
     assert begun(server, "j-2", "j-1") == ("j-2", False)
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import httpx
 
-from remote_jobs.job_end import LATE, UNKNOWN, UNREACHABLE, JobState, unread
+from remote_jobs.job_end import LATE, SUCCEEDED, UNKNOWN, UNREACHABLE, JobState, unread
 
 UNREACHABLE_S = 300.0
 """Seconds without any answer after which a task stops waiting. Its next try finds the job, if it lives."""
@@ -92,15 +92,16 @@ async def start_or_find(
 ) -> tuple[str, bool]:
     """Make sure that one job runs; returns its name and whether it was there.
 
-    names: of this try, then of earlier ones, newest first. A job of this try is taken as it is, one of an
-    earlier try only while it lives: its task has lost sight of it. The lock of the run would refuse another.
+    names: of this try, then of earlier ones, newest first. A job of this try is taken as it is. One of an
+    earlier try is taken while it lives or if it succeeded: its task has lost sight of it. Airflow does so
+    when a job ends before the scheduler is told that its task was deferred.
     """
     own = names[0]
     if (await jobs.look(own)).status != UNKNOWN:
         return own, True
     for name in names[1:]:
         state = await jobs.look(name)
-        if state.alive:
+        if state.alive or state.status == SUCCEEDED:
             return name, True
         if state.status != UNKNOWN:
             break
