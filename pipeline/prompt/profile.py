@@ -9,18 +9,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.errors import InputError
 from pipeline.options import parse_table, read_toml
 
-Frame = Literal["image_px", "thousand"]
+Frame = Literal["image_px", "thousand", "unit"]
 Resampling = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
 Fence = Literal["required", "optional"]
+PointsForm = Literal["list", "one_each"]
+ReplyForm = Literal["json", "ref_box"]
 
 PROFILE_DIR = Path(__file__).parent / "profiles"
+
+_LATER = {"lower_case": False, "strip_query": ""}
+_LATER_PARSER = {"points_form": "list", "reply_form": "json"}
+"""Keys that earlier versions did not have, with the values that mean the same as their absence."""
 
 MAX_IMAGE_SIDE_PX = 4096
 """Longest image side that a profile may ask for. A larger image makes more than 20,000 visual tokens."""
@@ -46,6 +52,12 @@ class ParserSettings:
     """Points beside the object that an item should have, treated like `n_points`. Ignored when
     `negative_keys` is empty.
     """
+    points_form: PointsForm = "list"
+    """`list`: the first of `points_keys` that an item has holds all of its points. `one_each`: each of them
+    holds one point [x, y].
+    """
+    reply_form: ReplyForm = "json"
+    """`ref_box`: a reply may also say `<ref>text</ref><box>[[x0, y0, x1, y1], ...]</box>`; InternVL's."""
     fence: Fence = "optional"
     """`required`: an answer outside a code fence is malformed, as in the authors' training reward."""
     nms_iou: float | None = None
@@ -119,14 +131,20 @@ class Profile:
     """(width, height) in pixels that the tile is squashed to; the aspect ratio is not kept."""
     resampling: Resampling
     frame: Frame
-    """`image_px`: numbers are pixel edges of the resized image. `thousand`: 0..1000 on both axes.
+    """`image_px`: numbers are pixel edges of the resized image. `thousand`: 0..1000 on both axes. `unit`:
+    0..1 on both axes.
 
-    Qwen2.5-VL answers in pixels of its image, Qwen3-VL in thousandths of it. An InternVL3 that was trained
-    with reinforcement learning on 896-pixel images answers in those pixels, although its family does not.
+    Qwen2.5-VL answers in pixels of its image, Qwen3-VL in thousandths of it, LLaVA-1.5 in shares of it. An
+    InternVL3 that was trained with reinforcement learning on 896-pixel images answers in those pixels,
+    although its family does not.
     """
     max_tokens: int
     """Longest reply in tokens."""
     parser: ParserSettings
+    lower_case: bool = False
+    """Whether the query is put into lower case, as some checkpoints were trained to see it."""
+    strip_query: str = ""
+    """Characters that are taken off both ends of the query. One that would lose everything stays whole."""
     gate: Decision | None = None
     """One-token look before the prompter; None: this family has none."""
     verifier: Decision | None = None
@@ -143,7 +161,14 @@ class Profile:
         """Give (width, height) of the rectangle in which replies give coordinates; its corner is (0, 0)."""
         if self.frame == "thousand":
             return 1000.0, 1000.0
+        if self.frame == "unit":
+            return 1.0, 1.0
         return float(self.image_px[0]), float(self.image_px[1])
+
+    @property
+    def frame_step(self) -> float:
+        """Give the step between two numbers of a reply: 1, or 0.01 where they are shares of the image."""
+        return 0.01 if self.frame == "unit" else 1.0
 
     @property
     def largest_image_px(self) -> tuple[int, int]:
@@ -157,8 +182,22 @@ class Profile:
 
         `decision`: a one-token look; its text replaces the profile's, when it has one.
         """
-        text = decision.user if decision is not None and decision.user else self.user
-        return text.replace("{query}", query)
+        if decision is not None and decision.user:
+            return decision.user.replace("{query}", query)
+        said = query.lower() if self.lower_case else query
+        return self.user.replace("{query}", said.strip(self.strip_query) or said)
+
+    def result_parameters(self) -> dict[str, Any]:
+        """List what can change a reply or its reading, for a fingerprint, without gate and verifier.
+
+        Keys that came later are left out while they have no effect, so that earlier runs stay the same runs.
+        """
+        content = asdict(self)
+        for table, later in ((content, _LATER), (content["parser"], _LATER_PARSER)):
+            for key, value in later.items():
+                if table[key] == value:
+                    del table[key]
+        return {key: value for key, value in content.items() if key not in ("gate", "verifier")}
 
 
 def _check_user(text: str) -> None:
@@ -186,6 +225,11 @@ def load_profile(name: str) -> Profile:
     EarthReason_datasets.py, commit d7196b6, Apache-2.0; there the variants are comments). As in the released
     evaluation, the image comes before the text, it is squashed to 840 x 840 by the Lanczos filter, and
     replies are greedy, of up to 2048 tokens. The `[gate]` and `[verifier]` texts are ours.
+
+    Of `seg-zero`, `vision-reasoner`, `remote-reasoner` and `geoseg` the interface is the authors': image size
+    and filter, frame, names and shapes of the answer, how the query is put, and the sentence that holds it.
+    What stands around that sentence is our wording. `qwen3-vl`, `internvl3` and `llava-1.5` ask base models
+    in the form of their families, in our words. Who has a checkpoint's own text puts it into a file.
 
     Raises:
         InputError: unknown name, unreadable file, or a key that is unknown, missing or of the wrong type.

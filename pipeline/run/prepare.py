@@ -215,8 +215,7 @@ def profile_parameters(prompter: PrompterOptions) -> dict[str, Any]:
     """
     if prompter.kind != "vllm":
         return {}
-    content = asdict(load_profile(prompter.vllm.profile))
-    return {"profile": {key: value for key, value in content.items() if key not in ("gate", "verifier")}}
+    return {"profile": load_profile(prompter.vllm.profile).result_parameters()}
 
 
 def check_engines(preset: Preset, runner: Runner) -> None:

@@ -154,7 +154,13 @@ def test_the_same_replies_score_as_counted_by_hand(
     results = json.loads((out / "results.json").read_text())
     assert results["figures"]["giou"]["value"] == pytest.approx(sum(ious) / 5, abs=1e-6)
     again, retry = (1, 1) if name == "robust" else (0, 0)
-    assert results["replies"] == {"parser": name, "retry": retry, "asked_again": again, "then_read": again}
+    assert results["replies"] == {
+        "profile": "embedded",
+        "parser": name,
+        "retry": retry,
+        "asked_again": again,
+        "then_read": again,
+    }
     parameters = json.loads((out / "evaluation.json").read_text())["parameters"]
     assert (parameters["parser"], parameters["prompter"]["vllm"]["retry"]) == (name, retry)
     for file in ("results.md", "samples.html"):

@@ -105,8 +105,11 @@ class FigureProtocol(Asked):
 
 
 class Replies(TypedDict):
-    """How replies were read. Of the queries `asked_again`, `then_read` had a readable reply in the end."""
+    """What was asked and how replies were read: the profile, which has text, image size and frame, and the
+    parser. Of the queries `asked_again`, `then_read` had a readable reply in the end.
+    """
 
+    profile: str
     parser: ParserName
     retry: int
     asked_again: int
@@ -196,6 +199,8 @@ class Subject:
     protocol: Asked
     parser: ParserName | None = None
     """How replies were read; None: no language model was asked."""
+    profile: str = ""
+    """Name of the profile: what was asked, of which image, in which frame."""
     retry: int = 0
     """Further attempts after a malformed reply."""
     verifier: VerifierOptions | None = None
@@ -334,6 +339,7 @@ def _replies(records: Sequence[SampleRecord], subject: Subject) -> Replies | Non
     again = [record for record in records if record.n_calls > 1]
     then_read = sum(not record.failed for record in again)
     return {
+        "profile": subject.profile,
         "parser": subject.parser,
         "retry": subject.retry,
         "asked_again": len(again),

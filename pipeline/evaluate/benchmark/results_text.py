@@ -88,7 +88,10 @@ def replies_text(results: Results) -> str:
     replies = results["replies"]
     if replies is None:
         return ""
-    text = f"Replies were read by the parser `{replies['parser']}` ({_PARSERS[replies['parser']]}); "
+    text = (
+        f"Asked with the profile `{replies['profile']}`; "
+        f"replies were read by the parser `{replies['parser']}` ({_PARSERS[replies['parser']]}); "
+    )
     if not replies["retry"]:
         return text + "a malformed one was not asked for again."
     return (

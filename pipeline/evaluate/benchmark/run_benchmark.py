@@ -46,6 +46,7 @@ from pipeline.evaluate.figures.metrics import CONVENTIONS, sample_scores
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.raster_access import set_process_defaults
 from pipeline.prompt.looks.verifier import LooksAt
+from pipeline.prompt.profile import load_profile
 from pipeline.run.flow import BLOCKS_IN_FLIGHT
 from pipeline.run.infer.block_rows import bytes_to_prompts, prompts_to_bytes
 from pipeline.run.ray_engine import ActorStage, dying_with_its_engine, run_actors
@@ -226,6 +227,7 @@ def _subject(planned: PlannedEvaluation, records: Sequence[SampleRecord]) -> Sub
             "boundary_tolerance": tolerance_text(request.boundary_share),
         },
         parser=parameters.get("parser"),
+        profile=load_profile(planned.preset.prompter.vllm.profile).name if "parser" in parameters else "",
         retry=planned.preset.prompter.vllm.retry,
         verifier=context.verifier if context.verifier.on else None,
         pixel_m=_scored_pixel_m(planned),

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.prompt.profile import Profile
+from pipeline.prompt.profile import ParserSettings, Profile
 from pipeline.prompt.reply.reply_text import AnswerPlace, ReplyLog, is_empty_list, read_values, split_reply
 
 MAX_REPLY_CHARS = 1_000_000
@@ -25,9 +25,6 @@ MAX_REPLY_CHARS = 1_000_000
 
 MAX_LABEL_CHARS = 200
 """Longest label that is kept, in characters."""
-
-MIN_SIDE = 1.0
-"""Shortest box side in units of the frame; anything thinner is degenerate."""
 
 Box = tuple[float, float, float, float]
 """Corners x0, y0, x1, y1."""
@@ -132,13 +129,12 @@ def read_item(value: object, profile: Profile, log: ReplyLog) -> ReplyItem | Non
         log.drop(f"an item lacks {', '.join(missing)}")
         return None
     raw_box = given[settings.box_keys[0]]
-    box = None if raw_box is None else _box(raw_box, profile.frame_wh, log)
+    box = None if raw_box is None else _box(raw_box, profile, log)
     if raw_box is not None and box is None:
         return None
     area = box or (0.0, 0.0, *profile.frame_wh)
-    points = (
-        _points(given[settings.points_keys[0]], area, settings.n_points, log) if settings.points_keys else ()
-    )
+    raw_points = _raw_points(value, given, settings)
+    points = _points(raw_points, area, settings.n_points, log) if settings.points_keys else ()
     frame = (0.0, 0.0, *profile.frame_wh)
     negative = (
         _points(given[settings.negative_keys[0]], frame, settings.n_negative, log)
@@ -150,6 +146,22 @@ def read_item(value: object, profile: Profile, log: ReplyLog) -> ReplyItem | Non
         return None
     label = _label(given[settings.label_keys[0]] if settings.label_keys else None)
     return ReplyItem(box_xyxy=box, points_xy=points, negative_xy=negative, label=label)
+
+
+def _raw_points(
+    value: Mapping[object, object], given: Mapping[str, object], settings: ParserSettings
+) -> object:
+    """Collect the points of an item where every key holds one; otherwise give what the first key holds."""
+    if settings.points_form == "list" or not settings.points_keys:
+        return given.get((*settings.points_keys, "")[0])
+    raw: list[object] = []
+    for key in settings.points_keys:
+        held = value.get(key)
+        if isinstance(held, list) and held and all(isinstance(entry, list) for entry in held):
+            raw.extend(held)
+        elif held is not None:
+            raw.append(held)
+    return raw or None
 
 
 def _first_of(value: Mapping[object, object], keys: tuple[str, ...]) -> object:
@@ -169,7 +181,7 @@ def _numbers(value: object, count: int) -> tuple[float, ...] | None:
     return numbers if all(math.isfinite(v) for v in numbers) else None
 
 
-def _box(raw: object, frame_wh: tuple[float, float], log: ReplyLog) -> Box | None:
+def _box(raw: object, profile: Profile, log: ReplyLog) -> Box | None:
     if isinstance(raw, list) and raw and all(isinstance(v, list) for v in raw):
         raw = [number for corner in raw for number in corner]
         log.note("a box came as nested lists")
@@ -180,11 +192,12 @@ def _box(raw: object, frame_wh: tuple[float, float], log: ReplyLog) -> Box | Non
     (x0, x1), (y0, y1) = sorted((numbers[0], numbers[2])), sorted((numbers[1], numbers[3]))
     if (x0, y0, x1, y1) != numbers:
         log.note("the corners of a box were swapped")
-    width, height = frame_wh
+    width, height = profile.frame_wh
     box = max(x0, 0.0), max(y0, 0.0), min(x1, width), min(y1, height)
     if box != (x0, y0, x1, y1):
         log.note("a box reached out of the image and was clamped")
-    if box[2] - box[0] < MIN_SIDE or box[3] - box[1] < MIN_SIDE:
+    shortest = profile.frame_step * (1 - 1e-9)  # shares such as 0.30 - 0.29 are a hair below their step
+    if box[2] - box[0] < shortest or box[3] - box[1] < shortest:
         log.drop("a box is degenerate or lies outside the image")
         return None
     return box

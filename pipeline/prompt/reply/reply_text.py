@@ -25,6 +25,10 @@ _BRACKET = re.compile(r"[\[{［【｛]")
 _EMPTY_LIST = re.compile(r"\[\s*\]")
 _OBJECT = re.compile(r"\{[^{}]*\}?")
 _FLAT_BOX = re.compile(r"\[\s*-?[\d.eE+-]+(?:\s*,\s*-?[\d.eE+-]+){3}\s*\]")
+_REF_BOX = re.compile(
+    r"(?:<ref>(?P<ref>.*?)</ref>\s*)?<box>(?P<boxes>.*?)(?:</box>|(?=<ref>|<box>)|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
 _WIDE = str.maketrans(
     "，：；、［］【】｛｝" + "“”„‟＂「」" + "‘’＇" + "－−．０１２３４５６７８９",
     ",:,,[][]{}" + '"' * 7 + "'" * 3 + "--.0123456789",
@@ -120,6 +124,9 @@ def read_values(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit
 
 
 def _all_values(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit: bool) -> Iterator[object]:
+    if settings.reply_form == "ref_box" and (tagged := list(_REF_BOX.finditer(body))):
+        yield from _ref_boxes(tagged, settings, log)
+        return
     decoder = json.JSONDecoder()
     at = 0
     while start := _BRACKET.search(body, at):
@@ -130,6 +137,17 @@ def _all_values(body: str, settings: ParserSettings, log: ReplyLog, *, hit_limit
             yield from _salvaged(body[start.start() :].translate(_WIDE), settings, log, hit_limit=hit_limit)
             return
         yield from _flattened(value, settings)
+
+
+def _ref_boxes(tagged: list[re.Match[str]], settings: ParserSettings, log: ReplyLog) -> Iterator[object]:
+    """Yield one item per box of every `<box>` element; the text of the `<ref>` before it is its label."""
+    for found in tagged:
+        label = (found["ref"] or "").strip()
+        boxes = found["boxes"]
+        if not re.search(r"\d", boxes):
+            log.note("a <box> element holds no numbers")
+        for value in _salvaged_lists(boxes.translate(_WIDE), log):
+            yield {settings.box_keys[0]: value, **dict.fromkeys(settings.label_keys[:1], label)}
 
 
 def _flattened(value: object, settings: ParserSettings) -> Iterator[object]:

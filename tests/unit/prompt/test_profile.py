@@ -57,6 +57,55 @@ def test_the_worked_example_of_a_think2seg_profile_is_a_valid_reply(
         assert (len(item.points_xy), len(item.negative_xy)) == (points, negatives)
 
 
+@pytest.mark.parametrize(
+    ("name", "image_px", "resampling", "frame_wh", "asked"),
+    [
+        ("seg-zero", 840, "bilinear", 840, "Please find 'tanks, that may leak' with bbox and points."),
+        (
+            "vision-reasoner",
+            840,
+            "bilinear",
+            840,
+            'Please find "tanks, that may leak" with bboxs and points.',
+        ),
+        ("remote-reasoner", 896, "bicubic", 896, 'Text description: "Tanks, that MAY leak?".'),
+        ("geoseg", 896, "bicubic", 1000, 'based on the question: ""Tanks, that MAY leak?"."'),
+        ("geoseg-released", 896, "bicubic", 896, "The image is 896 pixels wide and 896 pixels high."),
+        ("qwen3-vl", 896, "bicubic", 1000, 'answers ""Tanks, that MAY leak?"."'),
+        ("internvl3", 896, "bicubic", 1000, '<ref>"Tanks, that MAY leak?".</ref>'),
+        ("llava-1.5", 336, "bicubic", 1, 'answers ""Tanks, that MAY leak?"."'),
+    ],
+)
+def test_interfaces_of_other_families(
+    name: str, image_px: int, resampling: str, frame_wh: float, asked: str
+) -> None:
+    """What methods tables say of each: image, filter, frame, and how the query is put."""
+    profile = load_profile(name)
+    assert (profile.image_px, profile.resampling) == ((image_px, image_px), resampling)
+    assert profile.frame_wh == (frame_wh, frame_wh)
+    query = "Tanks, that MAY leak." if name == "seg-zero" else '"Tanks, that MAY leak?".'
+    assert asked in profile.user_text(query)
+    assert profile.system == ""
+
+
+def test_a_query_of_nothing_but_marks_stays_whole() -> None:
+    assert '"?!"' in load_profile("vision-reasoner").user_text("?!")
+
+
+def test_the_fingerprint_of_a_profile_names_new_keys_only_where_they_act() -> None:
+    """So that runs of earlier versions stay the same runs."""
+    before = load_profile("embedded").result_parameters()
+    assert set(before) == {
+        *("name", "system", "user", "image_px", "resampling", "frame", "max_tokens", "parser")
+    }
+    assert isinstance(before["parser"], dict)
+    assert not {"points_form", "reply_form"} & set(before["parser"])
+    now = load_profile("seg-zero").result_parameters()
+    assert (now["lower_case"], now["strip_query"]) == (True, ".")
+    assert isinstance(now["parser"], dict)
+    assert now["parser"]["points_form"] == "one_each"
+
+
 def test_embedded() -> None:
     profile = load_profile("embedded")
     assert (profile.system, profile.user_text("pools")) == ("", "Find: pools")
@@ -73,11 +122,19 @@ def test_all_shipped_profiles_load_and_are_frozen() -> None:
         "embedded-box-points2-negatives2",
         "embedded-box-points4",
         "embedded-points2",
+        "geoseg",
+        "geoseg-released",
+        "internvl3",
+        "llava-1.5",
+        "qwen3-vl",
+        "remote-reasoner",
+        "seg-zero",
         "think2seg",
         "think2seg-box",
         "think2seg-box-points2-negatives2",
         "think2seg-box-points4",
         "think2seg-points2",
+        "vision-reasoner",
     )
     for name in known_profiles():
         profile = load_profile(name)

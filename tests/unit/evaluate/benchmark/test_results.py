@@ -75,10 +75,17 @@ def test_how_replies_were_read_and_how_many_were_asked_for_again() -> None:
     items = [
         replace(item, n_calls=n) for item, n in zip(records(), (1, 2, 2, 1, 1, 3), strict=True)
     ]  # the last one failed
-    replies = build_results(items, SCORING, replace(SUBJECT, parser="robust", retry=2))["replies"]
-    assert replies == {"parser": "robust", "retry": 2, "asked_again": 3, "then_read": 2}
+    asked = replace(SUBJECT, parser="robust", profile="geoseg", retry=2)
+    replies = build_results(items, SCORING, asked)["replies"]
+    assert replies == {
+        "profile": "geoseg",
+        "parser": "robust",
+        "retry": 2,
+        "asked_again": 3,
+        "then_read": 2,
+    }
     once = build_results(records(), SCORING, replace(SUBJECT, parser="think2seg"))["replies"]
-    assert once == {"parser": "think2seg", "retry": 0, "asked_again": 0, "then_read": 0}
+    assert once == {"profile": "", "parser": "think2seg", "retry": 0, "asked_again": 0, "then_read": 0}
     assert build_results(records(), SCORING, SUBJECT)["replies"] is None
 
 

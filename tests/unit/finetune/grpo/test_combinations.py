@@ -61,9 +61,13 @@ def test_points_alone_leave_the_box_out_and_need_a_point() -> None:
 
 
 def test_every_shipped_profile_reads_the_combination_of_its_name() -> None:
+    """Of the two families that are trained here."""
+    own_of = {"embedded": "box+point", "think2seg": "box+points2"}
     for name in known_profiles():
         family, _, parts = name.partition("-")
-        own = {"embedded": "box+point", "think2seg": "box+points2"}[family]
+        if family not in own_of:
+            continue
+        own = own_of[family]
         assert find_combination(parts.replace("-", "+") or own, load_profile(name)).positive >= 0
 
 

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prompt_tiles import PATIENT
 
-from pipeline.prompt.profile import Profile, load_profile
+from pipeline.prompt.profile import Profile, known_profiles, load_profile
 from pipeline.prompt.reply.parse import ParsedReply, parse_reply
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "prompt" / "replies"
@@ -73,7 +73,18 @@ def test_golden_reply(path: Path) -> None:
 
 # --- properties ---
 
-TAGS = ["<think>", "</think>", "<answer>", "</answer>", "```json", "```"]
+TAGS = [
+    "<think>",
+    "</think>",
+    "<answer>",
+    "</answer>",
+    "```json",
+    "```",
+    "<ref>",
+    "</ref>",
+    "<box>",
+    "</box>",
+]
 MARKS = [
     "[",
     "]",
@@ -112,7 +123,7 @@ ITEMS = ['{"bbox_2d": [900, -5, 3, 4], "positive_points": [[5, 6], [7]]}']
 fragments = st.sampled_from(TAGS + MARKS + WORDS + NUMBERS + ITEMS)
 soup = st.lists(fragments | st.text(max_size=5), max_size=40).map("".join)
 finish = st.sampled_from(["stop", "length", None])
-profiles = st.sampled_from([THINK2SEG, EMBEDDED])
+profiles = st.sampled_from([THINK2SEG, EMBEDDED, *(load_profile(name) for name in known_profiles())])
 
 
 def assert_inside(parsed: ParsedReply, profile: Profile) -> None:
