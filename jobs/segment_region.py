@@ -15,6 +15,12 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.options import plain_numbers
+from pipeline.run.everything_flags import (
+    add_everything_options,
+    check_everything,
+    grid_of_points,
+    name_of_everything,
+)
 from pipeline.run.imagery_flags import (
     add_imagery_options,
     catalog_options,
@@ -51,6 +57,10 @@ EXAMPLES = """examples:
   # known locations in, shapes out, on a CPU: no language model is loaded, MobileSAM draws (make mobile-sam)
   python jobs/segment_region.py --source ortho.tif --whole-scene --prompts buildings.geojson \\
       --preset mobile-sam --out out/buildings
+
+  # every object that MobileSAM sees, without a word or a place
+  python jobs/segment_region.py --source ortho.tif --whole-scene --everything --preset mobile-sam \\
+      --out out/everything
 
   # the newest imagery of a STAC catalogue with few clouds; older scenes fill what it leaves
   python jobs/segment_region.py --source "stac:https://earth-search.aws.element84.com/v1#sentinel-2-l2a" \\
@@ -103,6 +113,7 @@ def parser() -> argparse.ArgumentParser:
     add_imagery_options(top)
     _add_grid(top)
     _add_models(top)
+    add_everything_options(top)
     _add_result(top)
     _add_running(top)
     return top
@@ -283,6 +294,8 @@ def queries_of(args: argparse.Namespace) -> tuple[str, ...]:
                 came=f"{args.queries_from}: {error!r}",
                 remedy="correct the file",
             ) from error
+    if args.everything:
+        return name_of_everything(queries)
     if not queries and args.prompts:
         queries = [Path(args.prompts).stem]
     return tuple(queries)
@@ -310,6 +323,7 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
         if not args.prompts:
             raise InputError("--prompt-box-m is for the points of --prompts", remedy="pass --prompts FILE")
         tables["prompter"]["point_box_m"] = args.prompt_box_m
+    check_everything(args)
     gate = {
         key: value
         for key, value in {"mode": args.gate, "threshold": args.gate_threshold}.items()
@@ -402,6 +416,8 @@ def request_of(args: argparse.Namespace) -> Any:
             if name in ("tiles", "gate", "load")
             else {**tables, name: value}
         )
+    if args.everything:
+        tables["prompter"] = grid_of_points(args, cfg.build_preset(tables).tiles.px)
     config = cfg.RunConfig(
         queries=cfg.check_queries(queries_of(args)),
         area=cfg.AreaOptions(

@@ -7,6 +7,7 @@
     prompter             the contract that every prompter keeps
     vllm_prompter        a vision-language model, asked through vllm_engine
     vector_prompter      known locations from a vector file
+    grid_prompter        a regular grid of points, for every object there is
     oracle_prompter      the truth, for tests and benchmarks
     prompter_checkpoint  checks that a checkpoint can be prompted, without loading weights
     checkpoint_files     checks that it is complete

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pipeline.errors import InputError
 from pipeline.prompt import prompter_checkpoint
+from pipeline.prompt.grid_prompter import GridPrompter, check_spacing, spacing_px
 from pipeline.prompt.looks.gate import Gate, GateOptions
 from pipeline.prompt.looks.oracle_gate import OracleGate
 from pipeline.prompt.looks.oracle_verifier import OracleVerifier
@@ -27,7 +28,7 @@ from pipeline.prompt.vllm_engine import VllmOptions
 from pipeline.prompt.vllm_prompter import VllmPrompter, check_model
 from pipeline.schema.tiling import RunGrid
 
-PrompterKind = Literal["vllm", "vector", "oracle"]
+PrompterKind = Literal["vllm", "vector", "oracle", "grid"]
 Role = Literal["gate", "verifier"]
 
 
@@ -38,18 +39,32 @@ class PrompterOptions:
     kind: PrompterKind
     model: str
     """A checkpoint directory, `models/<name>` for a shipped one, or a hub id (vllm); a vector file (vector);
-    `oracle:labels.tif` (oracle). A preset for known locations leaves it empty; --prompts fills it.
+    `oracle:labels.tif` (oracle); empty (grid). A preset for known locations leaves it empty; --prompts fills
+    it.
     """
+    point_spacing_px: float = 32.0
+    """Distance of the points of kind `grid`, in pixels of the run grid."""
+    point_spacing_m: float = 0.0
+    """The same in metres on the ground, instead; 0: the pixels count."""
     point_box_m: float = 0.0
     """Side in metres of the box that a point of a vector file gets; 0: none. Other kinds ignore it."""
     vllm: VllmOptions = field(default_factory=VllmOptions)
     """How kind `vllm` serves its checkpoint; other kinds ignore it."""
 
     def __post_init__(self) -> None:
-        if not self.model and self.kind != "vector":
+        if not self.model and self.kind not in ("vector", "grid"):
             raise ValueError("model must not be empty")
+        for name in ("point_spacing_px", "point_spacing_m"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is a distance, got {getattr(self, name)}")
         if not 0 <= self.point_box_m < float("inf"):
             raise ValueError(f"point_box_m is a side in metres, or 0 for no box, got {self.point_box_m}")
+
+    @property
+    def spacing_text(self) -> str:
+        """How far apart the points of kind `grid` are."""
+        in_metres = f"every {self.point_spacing_m:g} m"
+        return in_metres if self.point_spacing_m else f"every {self.point_spacing_px:g} px"
 
     @property
     def serves_any_grid(self) -> bool:
@@ -59,6 +74,8 @@ class PrompterOptions:
     def result_parameters(self) -> dict[str, object]:
         """Every option that can change a result, for a fingerprint."""
         named: dict[str, object] = {"kind": self.kind, "model": self.model}
+        if self.kind == "grid":
+            return {"kind": "grid", "model": self.spacing_text}
         if self.kind == "vector" and self.point_box_m:
             named["point_box_m"] = self.point_box_m
         return {**named, "vllm": self.vllm.result_parameters()} if self.kind == "vllm" else named
@@ -111,8 +128,13 @@ def build_prompter(options: PrompterOptions, grid: RunGrid, parser: ParserName =
             return VectorPrompter(options.model, grid, point_box_m=options.point_box_m)
         case "oracle":
             return OraclePrompter(options.model, grid)
+        case "grid":
+            metres = options.point_spacing_m
+            spacing = spacing_px(metres, grid) if metres else options.point_spacing_px
+            check_spacing(spacing)
+            return GridPrompter(spacing)
     raise InputError(
-        "a prompter's kind must be vllm, vector or oracle",
+        "a prompter's kind must be vllm, vector, oracle or grid",
         came=repr(options.kind),
         remedy="choose one of them",
     )

@@ -30,6 +30,7 @@ from pipeline.prompt.query import check_query
 from pipeline.run.limit_options import LimitOptions
 from pipeline.schema.tiling import RunGrid
 from pipeline.segment.build_segmenter import SegmenterOptions
+from pipeline.segment.proposals import EverythingOptions
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
 from pipeline.write.on_body import why_unknown
 
@@ -174,6 +175,7 @@ class Preset:
     gate: GateOptions = field(default_factory=GateOptions)
     verifier: VerifierOptions = field(default_factory=VerifierOptions)
     limits: LimitOptions = field(default_factory=LimitOptions)
+    everything: EverythingOptions = field(default_factory=EverythingOptions)
     notice: str = ""
     """Printed loudly at the start of every run with this preset."""
 
@@ -329,6 +331,7 @@ def result_parameters(config: RunConfig) -> dict[str, Any]:
     second_looks = {"gate": asdict(config.gate)} if config.gate.on else {}
     if config.verifier.on:
         second_looks["verifier"] = config.verifier.result_parameters()
+    every = {"everything": asdict(config.preset.everything)} if config.prompter.kind == "grid" else {}
     times = {"datetime_of": list(config.source.datetimes)} if config.source.datetimes else {}
     return {
         "queries": list(config.queries),
@@ -344,4 +347,5 @@ def result_parameters(config: RunConfig) -> dict[str, Any]:
         "merge_mode": config.merge_mode,
         "min_area_m2": config.min_area_m2,
         **second_looks,
+        **every,
     }

@@ -182,7 +182,8 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
     }
     prompter = config.prompter
     segmenter = config.segmenter
-    parameters["prompter"]["model"] = path_identity(local_path(resolve_model(prompter.model)))
+    if prompter.kind != "grid":
+        parameters["prompter"]["model"] = path_identity(local_path(resolve_model(prompter.model)))
     parameters["prompter"] |= profile_parameters(prompter)
     parameters["segmenter"] = pinned_parameters(segmenter)
     for role, kind, model in (
@@ -313,9 +314,12 @@ def stretched_scenes(planned: PlannedRun, run_dir: RunDir) -> tuple[SceneSource,
 
 def model_ids(parameters: Mapping[str, Any], config: RunConfig) -> dict[str, str]:
     """Name what answers, and pin its content: role -> text."""
-    prompter = Path(local_path(config.prompter.model)).name
+    kind = config.prompter.kind
+    named = (
+        f"{Path(local_path(config.prompter.model)).name}@{short_identity(parameters['prompter']['model'])}"
+    )
     return {
-        "prompter": f"{config.prompter.kind}:{prompter}@{short_identity(parameters['prompter']['model'])}",
+        "prompter": f"{kind}:{config.prompter.spacing_text if kind == 'grid' else named}",
         "segmenter": f"{config.segmenter.model_id}@{short_identity(parameters['segmenter']['checkpoint'])}",
     }
 

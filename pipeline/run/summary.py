@@ -96,6 +96,7 @@ def _model_calls(planned: PlannedRun) -> str:
         "vllm": f"at most {guess.model_calls} prompter calls",
         "vector": "no prompter calls (locations come from --prompts)",
         "oracle": "no prompter calls (answers come from a label raster)",
+        "grid": f"no prompter calls (a grid of points, {config.prompter.spacing_text}, asks for everything)",
     }[config.prompter.kind]
     if config.segmenter.kind == "oracle":
         return f"{asked}, no image encodings"

@@ -108,6 +108,8 @@ class MaskCrop:
     """The segmenter's own estimate of mask quality, 0..1."""
     prompt_index: int
     """Index into TilePrompts.prompts."""
+    stability: float | None = None
+    """IoU, 0..1, of the mask with itself at a higher and a lower threshold. None: not measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,7 @@
 """Stage 4: pixels and prompts in, masks with scores out. Each tile is encoded once.
 
 segmenter             what every segmenter promises
+proposals             which masks of a grid of points are objects
 sam2_segmenter        SAM2; sam2_model builds it, tensors moves pixels and logits
 onnx_segmenter        any SAM as ONNX files, which sam_export finds and tells apart
 oracle_segmenter      answers from a label raster

@@ -8,6 +8,8 @@
    Of four, the first is for prompts of more than two points, and the best of the others for fewer. This is
    the rule of Segment Anything's own export (`select_masks`).
 5. Small logits become cropped masks (`tensors.crop_masks`). The predicted IoU is the score.
+6. `propose` takes all of a prompt's masks; of four, those but the first. An export made for one mask gives
+   one.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ModelError
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Prompt
+from pipeline.segment.proposals import EverythingOptions, Proposals, sound_masks
 from pipeline.segment.sam_export import DECODERS, find_export, open_session
 from pipeline.segment.segmenter import Embedding, Sam2Options
 from pipeline.segment.tensors import crop_masks, prompt_groups, prompt_tensors, square_pixels
@@ -105,19 +108,40 @@ class OnnxSegmenter:
             masks += self._decode(embedding, prompts, members)
         return sorted(masks, key=lambda mask: mask.prompt_index)
 
+    def propose(self, embedding: Embedding, prompts: Sequence[Prompt], rules: EverythingOptions) -> Proposals:
+        """Decode every mask that the prompts may mean, and give the sound ones. Raises ModelError."""
+        import torch
+
+        self._n_decodings += 1
+        self._n_prompts += len(prompts)
+        most = self._options.prompt_batch if self._export.decodes_many else 1
+        found = Proposals()
+        for members in prompt_groups(prompts, most):
+            points, kinds = self._tokens(embedding, [prompts[index] for index in members])
+            logits, scores = self._logits(embedding, points, kinds)
+            first = 1 if scores.shape[1] == 4 else 0
+            sound = sound_masks(
+                torch.from_numpy(logits[:, first:]),
+                torch.from_numpy(scores[:, first:]),
+                prompt_indices=members,
+                embedding=embedding,
+                threshold=self._options.mask_threshold,
+                rules=rules,
+            )
+            found = found.with_more(sound)
+        return found
+
     def _decode(
         self, embedding: Embedding, prompts: Sequence[Prompt], members: Sequence[int]
     ) -> list[MaskCrop]:
         import torch
 
-        chosen = [prompts[index] for index in members]
-        xy, labels = prompt_tensors(chosen, self._export.image_px / embedding.square_px, "cpu")
-        points = xy.numpy()
-        kinds = labels.numpy().astype(np.float32)
-        if chosen[0].box_xyxy is None and self._export.family != "sam2":  # a sam2 graph adds it itself
-            points = np.concatenate([points, np.zeros_like(points[:, :1])], axis=1)
-            kinds = np.concatenate([kinds, np.full_like(kinds[:, :1], NO_POINT)], axis=1)
-        logits, scores = self._logits(embedding, points, kinds)
+        points, kinds = self._tokens(embedding, [prompts[index] for index in members])
+        every, each = self._logits(embedding, points, kinds)
+        best = best_masks(each, points.shape[1])
+        rows = np.arange(len(points))
+        logits = np.ascontiguousarray(every[rows, best])
+        scores = each[rows, best]
         crops = crop_masks(
             torch.from_numpy(logits), self._options.mask_threshold, embedding.valid, embedding.square_px
         )
@@ -127,8 +151,18 @@ class OnnxSegmenter:
             if crop is not None
         ]
 
+    def _tokens(self, embedding: Embedding, chosen: Sequence[Prompt]) -> tuple[Floats, Floats]:
+        """(N, K, 2) points and (N, K) kinds of N prompts of one length."""
+        xy, labels = prompt_tensors(chosen, self._export.image_px / embedding.square_px, "cpu")
+        points = xy.numpy()
+        kinds = labels.numpy().astype(np.float32)
+        if chosen[0].box_xyxy is None and self._export.family != "sam2":  # a sam2 graph adds it itself
+            points = np.concatenate([points, np.zeros_like(points[:, :1])], axis=1)
+            kinds = np.concatenate([kinds, np.full_like(kinds[:, :1], NO_POINT)], axis=1)
+        return points, kinds
+
     def _logits(self, embedding: Embedding, points: Floats, kinds: Floats) -> tuple[Floats, Floats]:
-        """(N, L, L) logits and (N,) scores of N prompts."""
+        """(N, M, L, L) logits and (N, M) scores of N prompts."""
         features = embedding.features
         assert isinstance(features, dict), "an embedding belongs to the segmenter that made it"
         side = self._export.image_px // 4
@@ -143,9 +177,7 @@ class OnnxSegmenter:
         scores, logits = _called(
             self._decoder, list(given), {name: every[name] for name in taken}, "mask decoder"
         )
-        best = best_masks(scores, points.shape[1])
-        rows = np.arange(len(points))
-        return np.ascontiguousarray(logits[rows, best]), scores[rows, best]
+        return logits, scores
 
 
 def best_masks(scores: Floats, n_points: int) -> NDArray[np.intp]:

@@ -2,13 +2,13 @@
 
 `embed` reads the tile's labels; they are the ones that the oracle prompter read, for ids are a function of
 the tile. `segment` returns the pixels of `oracle:<local id>` with score 1. It does not look at boxes and
-points.
+points. `propose` returns the object under each point, with score and stability 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from scipy import ndimage
 from pipeline.errors import ModelError
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Prompt
+from pipeline.segment.proposals import EverythingOptions, Proposals, fits
 from pipeline.segment.segmenter import Embedding
 from pipeline.segment.tensors import trimmed
 from pipeline.world.oracle import ORACLE_SCHEME, OracleTruth
@@ -30,6 +31,14 @@ class _Objects:
     """(H, W) over the read window, 0 = background, i = object i."""
     places: list[tuple[slice, slice]]
     """Rows and columns of object i at [i - 1]."""
+
+    def mask(self, local: int, valid: NDArray[np.bool_], prompt_index: int) -> MaskCrop | None:
+        """The valid pixels of one object. None: there are none."""
+        rows, cols = self.places[local - 1]
+        crop = trimmed((self.labels[rows, cols] == local) & valid[rows, cols], rows.start, cols.start)
+        if crop is None:
+            return None
+        return MaskCrop(row0=crop.row0, col0=crop.col0, mask=crop.mask, score=1.0, prompt_index=prompt_index)
 
 
 class OracleSegmenter:
@@ -70,15 +79,28 @@ class OracleSegmenter:
         assert isinstance(objects, _Objects), "an embedding belongs to the segmenter that made it"
         masks = []
         for index, prompt in enumerate(prompts):
-            local = _local_id(prompt.label, len(objects.places))
-            rows, cols = objects.places[local - 1]
-            mask = (objects.labels[rows, cols] == local) & embedding.valid[rows, cols]
-            crop = trimmed(mask, rows.start, cols.start)
-            if crop is not None:
-                masks.append(
-                    MaskCrop(row0=crop.row0, col0=crop.col0, mask=crop.mask, score=1.0, prompt_index=index)
-                )
+            mask = objects.mask(_local_id(prompt.label, len(objects.places)), embedding.valid, index)
+            if mask is not None:
+                masks.append(mask)
         return masks
+
+    def propose(self, embedding: Embedding, prompts: Sequence[Prompt], rules: EverythingOptions) -> Proposals:
+        """Return the valid pixels of the objects under the first point of each prompt, where they fit."""
+        objects = embedding.features
+        assert isinstance(objects, _Objects), "an embedding belongs to the segmenter that made it"
+        masks = []
+        unsure = missized = 0
+        for index, prompt in enumerate(prompts):
+            x, y = prompt.points_xy[0]
+            local = int(objects.labels[int(y), int(x)])
+            mask = objects.mask(local, embedding.valid, index) if local else None
+            if mask is None:
+                unsure += 1
+            elif fits(mask.mask.sum(), embedding, rules):
+                masks.append(replace(mask, stability=1.0))
+            else:
+                missized += 1
+        return Proposals(masks=tuple(masks), unsure=unsure, missized=missized)
 
 
 def _local_id(label: str, n_objects: int) -> int:

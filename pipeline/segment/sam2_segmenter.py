@@ -6,6 +6,8 @@
 3. `segment` groups the prompts by their number of points and decodes each group in batches of `prompt_batch`.
    A batch that does not fit into memory is decoded as two halves.
 4. Logits become cropped masks on the device (`tensors.crop_masks`). The predicted IoU is the score.
+5. `propose` decodes in the same batches, to three masks a prompt where the config says that the model was
+   trained for several (`multimask_output_in_sam`), else to one.
 
 With equal weights masks and scores are those of SAM2's own `SAM2ImagePredictor` (tested).
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import ModelError
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Prompt
+from pipeline.segment.proposals import EverythingOptions, Proposals, sound_masks
 from pipeline.segment.sam2_model import (
     build_architecture,
     find_weights,
@@ -134,32 +137,53 @@ class Sam2Segmenter:
 
         Raises ModelError. It is retryable after an error of CUDA itself, which only a fresh process clears.
         """
-        self._n_decodings += 1
-        self._n_prompts += len(prompts)
-        masks: list[MaskCrop] = []
-        for members in prompt_groups(prompts, self._options.prompt_batch):
-            masks += self._decode_or_halve(embedding, prompts, members)
+
+        def decode(chosen: Sequence[int]) -> list[MaskCrop]:
+            return self._decode(embedding, prompts, chosen)
+
+        masks = [mask for part in self._decoded(prompts, decode) for mask in part]
         return sorted(masks, key=lambda mask: mask.prompt_index)
 
-    def _decode_or_halve(
-        self, embedding: Embedding, prompts: Sequence[Prompt], chosen: Sequence[int]
-    ) -> list[MaskCrop]:
-        """Decode one batch, in two halves when memory runs out. Raises ModelError when a half fails too."""
-        try:
-            return self._decode(embedding, prompts, chosen)
-        except RuntimeError as error:
-            if len(chosen) < 2 or not _is_memory(error):
+    def propose(self, embedding: Embedding, prompts: Sequence[Prompt], rules: EverythingOptions) -> Proposals:
+        """Decode every mask that the prompts may mean, and give the sound ones. Raises ModelError."""
+
+        def decode(chosen: Sequence[int]) -> Proposals:
+            several = bool(self._model.multimask_output_in_sam)
+            logits, scores = self._logits(embedding, [prompts[i] for i in chosen], several=several)
+            return sound_masks(
+                logits,
+                scores,
+                prompt_indices=chosen,
+                embedding=embedding,
+                threshold=self._options.mask_threshold,
+                rules=rules,
+            )
+
+        found = Proposals()
+        for part in self._decoded(prompts, decode):
+            found = found.with_more(part)
+        return found
+
+    def _decoded[T](self, prompts: Sequence[Prompt], decode: Callable[[Sequence[int]], T]) -> Iterator[T]:
+        """Decode all prompts in batches, and one that does not fit into memory in two halves. Raises
+        ModelError when a half fails too.
+        """
+        self._n_decodings += 1
+        self._n_prompts += len(prompts)
+        for members in prompt_groups(prompts, self._options.prompt_batch):
+            try:
+                yield decode(members)
+                continue
+            except RuntimeError as error:
+                if len(members) < 2 or not _is_memory(error):
+                    raise _failed("mask decoder", error) from error
+            # The error keeps the memory of the failed call alive, so the halves wait until it is gone.
+            half = len(members) // 2
+            try:
+                yield decode(members[:half])
+                yield decode(members[half:])
+            except RuntimeError as error:
                 raise _failed("mask decoder", error) from error
-        # The error keeps the memory of the failed call alive, so the halves wait until it is gone.
-        half = len(chosen) // 2
-        try:
-            return [
-                mask
-                for part in (chosen[:half], chosen[half:])
-                for mask in self._decode(embedding, prompts, part)
-            ]
-        except RuntimeError as error:
-            raise _failed("mask decoder", error) from error
 
     def _encode(self, images: Sequence[TileImage], square_px: int) -> list[Sam2Features]:
         import torch
@@ -190,7 +214,22 @@ class Sam2Segmenter:
     def _decode(
         self, embedding: Embedding, prompts: Sequence[Prompt], chosen: Sequence[int]
     ) -> list[MaskCrop]:
-        """Decode one batch. Raises RuntimeError, as torch does."""
+        """Decode one batch, to one mask a prompt. Raises RuntimeError, as torch does."""
+        logits, each = self._logits(embedding, [prompts[i] for i in chosen], several=False)
+        scores = each[:, 0].clamp(0, 1).cpu().numpy()
+        crops = crop_masks(logits[:, 0], self._options.mask_threshold, embedding.valid, embedding.square_px)
+        return [
+            MaskCrop(row0=crop.row0, col0=crop.col0, mask=crop.mask, score=float(score), prompt_index=index)
+            for index, crop, score in zip(chosen, crops, scores, strict=True)
+            if crop is not None
+        ]
+
+    def _logits(
+        self, embedding: Embedding, prompts: Sequence[Prompt], *, several: bool
+    ) -> tuple[Tensor, Tensor]:
+        """(N, M, L, L) logits and (N, M) predicted IoUs, float32; M is 3 for `several`, else 1. Raises
+        RuntimeError, as torch does.
+        """
         import torch
 
         model = self._model
@@ -198,26 +237,18 @@ class Sam2Segmenter:
         assert isinstance(features, Sam2Features), "an embedding belongs to the segmenter that made it"
         with torch.inference_mode(), autocast(self._device, self._options.dtype):
             scale = model.image_size / embedding.square_px
-            points = prompt_tensors([prompts[i] for i in chosen], scale, self._device)
+            points = prompt_tensors(prompts, scale, self._device)
             sparse, dense = model.sam_prompt_encoder(points=points, boxes=None, masks=None)
             logits, scores, _, _ = model.sam_mask_decoder(
                 image_embeddings=features.coarse,
                 image_pe=model.sam_prompt_encoder.get_dense_pe(),
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
-                multimask_output=False,
+                multimask_output=several,
                 repeat_image=True,
                 high_res_features=list(features.fine),
             )
-        scores = scores[:, 0].float().clamp(0, 1).cpu().numpy()
-        crops = crop_masks(
-            logits[:, 0].float(), self._options.mask_threshold, embedding.valid, embedding.square_px
-        )
-        return [
-            MaskCrop(row0=crop.row0, col0=crop.col0, mask=crop.mask, score=float(score), prompt_index=index)
-            for index, crop, score in zip(chosen, crops, scores, strict=True)
-            if crop is not None
-        ]
+        return logits.float(), scores.float()
 
 
 def find_device(wanted: str) -> str:

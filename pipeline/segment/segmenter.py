@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Prompt
 from pipeline.schema.tiling import TileSpec
+from pipeline.segment.proposals import EverythingOptions, Proposals
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -60,6 +61,17 @@ class Segmenter(Protocol):
 
         A mask's `prompt_index` is the prompt's position in `prompts`. Raises ModelError when the model call
         fails.
+        """
+
+
+@runtime_checkable
+class ProposingSegmenter(Segmenter, Protocol):
+    """A segmenter that can also be asked for everything. All that ship can."""
+
+    def propose(self, embedding: Embedding, prompts: Sequence[Prompt], rules: EverythingOptions) -> Proposals:
+        """Decode all masks that each prompt may mean, and give those that pass `sound_masks`, with stability.
+
+        Several may be of one prompt, and repeat each other (`sift`). Raises ModelError as `segment` does.
         """
 
 

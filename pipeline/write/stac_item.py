@@ -195,10 +195,13 @@ def _lineage(info: RunInfo) -> str:
     asked = {
         "vector": "Boxes and points came from known locations in a vector file, not from a model",
         "oracle": "Boxes and points came from a label raster (an oracle), not from a model",
+        "grid": "A regular grid of points asked for every object, and no query was understood",
     }.get(prompter, "A vision-language prompter answered the queries for each tile with boxes and points")
     drawn = (
         "the masks are the label raster's own"
         if segmenter == "oracle"
+        else "a segmenter drew the masks"
+        if prompter == "grid"
         else "a segmenter drew a mask for each"
     )
     return f"{asked}; {drawn}. Masks were merged across tile edges into objects."

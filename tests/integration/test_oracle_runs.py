@@ -92,6 +92,39 @@ def test_any_cut_gives_the_truth(
     assert_exact(world, folder / "out")
 
 
+@settings(max_examples=5, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+@given(
+    seed=st.integers(0, 10_000),
+    grain=st.sampled_from([8, 17, 40]),
+    halo=st.integers(8, 14),
+    core=st.sampled_from([20, 31, 64]),
+    k=st.integers(1, 4),
+)
+def test_everything_is_the_truth_however_it_is_cut(
+    run_job: RunJob,
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    grain: int,
+    halo: int,
+    core: int,
+    k: int,
+) -> None:
+    """No object is thinner than the distance of the points, which is not above the halo: so each tile has a
+    point in its piece of every object of its core.
+    """
+    folder = tmp_path_factory.mktemp("world")
+    across = 96 // grain
+    world = write_label_world(
+        folder, blobs(np.random.default_rng(seed), across * grain, (across - 1 or 1) * grain, grain=grain)
+    )
+    tile = core + 2 * halo
+    (folder / "all.toml").write_text("[everything]\nmin_mask_px = 1\nmax_mask_share = 1.0\n")
+    words = ["--everything", "--points-per-side", -(-tile // 8), "--config", folder / "all.toml"]
+    cut = ["--tile", tile, "--halo", halo, "--block", k]
+    assert run_oracle(run_job, world, folder / "out", *words, *cut) == 0
+    assert_exact(world, folder / "out")
+
+
 def test_empty_world_gives_empty_but_complete_results(run_job: RunJob, tmp_path: Path) -> None:
     world = write_label_world(tmp_path, np.zeros((100, 90), dtype=np.int64))
     assert run_oracle(run_job, world, tmp_path / "out", "--tile", 48, "--halo", 8, "--block", 2) == 0

@@ -20,10 +20,14 @@ from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt
 from pipeline.run.infer.attempts import Attempt, AttemptJournal, Room
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Prompt, Reason, TilePrompts, TileStatus
-from pipeline.segment.segmenter import Embedding, Segmenter
+from pipeline.segment.proposals import EverythingOptions, Proposals, sift
+from pipeline.segment.segmenter import Embedding, ProposingSegmenter, Segmenter
 
 NO_PIXELS = "no prompt gave a mask with pixels"
 """Error of a FOUND answer that turned EMPTY(prompter)."""
+
+NO_OBJECT = "no mask of the grid of points passed the filters of [everything]"
+"""The same, where the prompts were a grid of points."""
 
 
 def failure_text(error: Exception) -> str:
@@ -147,12 +151,31 @@ class ViewMasks:
         only a fresh process can go on, because the next view would fail like this one.
         """
         try:
-            self._embedding = self._embedding or self._segmenter.embed(self._view)
-            return tuple(self._segmenter.segment(self._embedding, prompts)), ""
+            return tuple(self._segmenter.segment(self.embedding(), prompts)), ""
         except Exception as error:
             if isinstance(error, ModelError) and error.retryable:
                 raise
             return (), failure_text(error)
+
+    def propose(
+        self, prompts: Sequence[Prompt], rules: EverythingOptions
+    ) -> tuple[Proposals, tuple[Prompt, ...], str]:
+        """Draw every object of a grid of points. Returns the masks, one prompt for each, and an error text,
+        as `draw` does. Raises a retryable ModelError.
+        """
+        assert isinstance(self._segmenter, ProposingSegmenter), "every segmenter that ships proposes"
+        try:
+            found = self._segmenter.propose(self.embedding(), prompts, rules)
+            return *sift(found, prompts, rules), ""
+        except Exception as error:
+            if isinstance(error, ModelError) and error.retryable:
+                raise
+            return Proposals(), (), failure_text(error)
+
+    def embedding(self) -> Embedding:
+        """The view's embedding, made once. Raises what the segmenter raises."""
+        self._embedding = self._embedding or self._segmenter.embed(self._view)
+        return self._embedding
 
 
 def verified[T](

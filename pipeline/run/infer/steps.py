@@ -33,6 +33,7 @@ from pipeline.run.infer.deadlines import Hand, OverdueError
 from pipeline.run.infer.progress import BlockSummary
 from pipeline.run.infer.shared_models import SharedModels
 from pipeline.run.infer.step_rules import (
+    NO_OBJECT,
     NO_PIXELS,
     ImageToAsk,
     ViewMasks,
@@ -321,11 +322,23 @@ class SegmentStep:
             if answer.status is not TileStatus.FOUND:
                 found.append(_TileMasks(record=base))
                 continue
+            if self._context.config.prompter.kind == "grid":
+                found.append(self._everything(view_masks, base))
+                continue
             masks, error = view_masks.draw(answer.prompts)
             found.append(
                 _TileMasks(record=_failed(base, error)) if error else _TileMasks(record=base, masks=masks)
             )
         return found
+
+    def _everything(self, view_masks: ViewMasks, base: TileRecord) -> _TileMasks:
+        """All objects of a tile. Its record has the points of those alone, and counts what was left out."""
+        rules = self._context.config.preset.everything
+        proposals, prompts, error = view_masks.propose(base.prompts, rules)
+        if error:
+            return _TileMasks(record=_failed(base, error))
+        record = replace(base, prompts=prompts, reply=proposals.text(len(base.prompts)))
+        return _TileMasks(record=record, masks=proposals.masks)
 
     def _verify(self, views: Mapping[str, TileImage], found: Sequence[_TileMasks]) -> Iterable[_TileMasks]:
         """Without the masks that a verifier rejects. Raises ModelError."""
@@ -358,7 +371,7 @@ class SegmentStep:
                 base,
                 status=TileStatus.EMPTY,
                 reason=Reason.PROMPTER,
-                error=NO_PIXELS,
+                error=NO_OBJECT if self._context.config.prompter.kind == "grid" else NO_PIXELS,
             )
         return replace(base, labels=labels, fragments=fragments)
 

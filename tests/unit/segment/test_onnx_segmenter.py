@@ -18,6 +18,7 @@ from pipeline.errors import ModelError
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Prompt
 from pipeline.segment.onnx_segmenter import OnnxSegmenter, best_masks
+from pipeline.segment.proposals import EverythingOptions
 from pipeline.segment.sam_export import Family
 from pipeline.segment.segmenter import Sam2Options
 from pipeline.segment.tensors import square_pixels
@@ -120,6 +121,26 @@ def test_batches_do_not_change_masks(pair: Pair, tile: MakeTile) -> None:
     for a, b in zip(alone, together, strict=True):
         assert a.score == pytest.approx(b.score, abs=1e-5)
         assert (full(a) == full(b)).mean() > 0.999
+
+
+def test_proposals_are_all_masks_of_a_point(pair: Pair, tile: MakeTile) -> None:
+    """Rules that pass all: as many masks as the graph gives, of four those but the first. One of them is that
+    of `segment`, where the scores choose.
+    """
+    image = tile(96, 96, seed=2)
+    point = Prompt(box_xyxy=None, points_xy=((40.0, 30.0),), point_labels=(1,))
+    segmenter = pair.segmenter()
+    embedding = segmenter.embed(image)
+    rules = EverythingOptions(min_predicted_iou=0.0, min_stability=0.0, min_mask_px=1, max_mask_share=1.0)
+    found = segmenter.propose(embedding, [point, point], rules)
+    several = {1: 1, 3: 3, 4: 3}[pair.masks]
+    assert len(found.masks) + found.missized + found.unsure == 2 * several
+    assert all(mask.stability is not None for mask in found.masks)
+    chosen = segmenter.segment(embedding, [point])
+    if chosen:
+        scores = [mask.score for mask in found.masks if mask.prompt_index == 0]
+        assert chosen[0].score == pytest.approx(max(scores), abs=1e-5)
+        assert any(np.array_equal(full(chosen[0]), full(mask)) for mask in found.masks)
 
 
 def test_the_model_s_name_holds_both_files(pair: Pair) -> None:

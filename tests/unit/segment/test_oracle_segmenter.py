@@ -14,6 +14,7 @@ from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import Prompt
 from pipeline.schema.tiling import TileSpec, Window
 from pipeline.segment.oracle_segmenter import OracleSegmenter
+from pipeline.segment.proposals import EverythingOptions
 from pipeline.world.oracle import OracleTruth
 
 LABELS = np.array(
@@ -85,3 +86,20 @@ def test_prompts_of_others_are_refused(truth: OracleTruth, label: str) -> None:
     segmenter = OracleSegmenter(truth)
     with pytest.raises(ModelError, match="oracle:1 to oracle:2"):
         segmenter.segment(segmenter.embed(image()), [Prompt(box_xyxy=(0.0, 0.0, 1.0, 1.0), label=label)])
+
+
+def test_points_get_the_object_under_them(truth: OracleTruth) -> None:
+    """Two points in object 7, one in object 5, which is too small, and one in the background."""
+    segmenter = OracleSegmenter(truth)
+    prompts = [
+        Prompt(box_xyxy=None, points_xy=(xy,), point_labels=(1,))
+        for xy in ((2.5, 0.5), (4.9, 1.9), (0.5, 1.5), (1.5, 0.5))
+    ]
+    rules = EverythingOptions(min_mask_px=4, max_mask_share=1.0)
+    found = segmenter.propose(segmenter.embed(image()), prompts, rules)
+    assert [(m.prompt_index, m.row0, m.col0, m.score, m.stability) for m in found.masks] == [
+        (0, 0, 2, 1.0, 1.0),
+        (1, 0, 2, 1.0, 1.0),
+    ]
+    assert found.masks[0].mask.tolist() == [[True, True, True], [True, False, True]]
+    assert (found.unsure, found.missized) == (1, 1)

@@ -16,6 +16,7 @@ from tiny_sam2 import mixed_prompts
 from pipeline.errors import ModelError
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Prompt
+from pipeline.segment.proposals import EverythingOptions
 from pipeline.segment.sam2_model import package_config_dir
 from pipeline.segment.sam2_segmenter import Sam2Segmenter, find_device
 from pipeline.segment.segmenter import Sam2Options
@@ -306,3 +307,44 @@ def test_a_gpu_that_is_not_there_is_named_before_the_model_is_built(
 def test_a_device_that_torch_was_not_built_for_is_named(tiny_dir: Path) -> None:
     with pytest.raises(ModelError, match=r"moved to segmenter\.device = 'mps'"):
         Sam2Segmenter(Sam2Options(checkpoint=str(tiny_dir), device="mps"))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_proposals_are_the_decoder_s_own_masks(
+    tiny: Sam2Segmenter, tile: MakeTile, monkeypatch: pytest.MonkeyPatch, several: bool
+) -> None:
+    """Three masks a point where the model was trained for them. With rules that pass all, each is in the tile
+    what the package's predictor draws.
+    """
+    from sam2.sam2_image_predictor import SAM2ImagePredictor
+
+    monkeypatch.setattr(tiny.network, "multimask_output_in_sam", several)
+    image = tile(96, 96, seed=5)
+    prompts = [
+        Prompt(box_xyxy=None, points_xy=((x, y),), point_labels=(1,))
+        for x in (20.0, 70.0)
+        for y in (30.0, 60.0)
+    ]
+    rules = EverythingOptions(min_predicted_iou=0.0, min_stability=0.0, min_mask_px=1, max_mask_share=1.0)
+    found = tiny.propose(tiny.embed(image), prompts, rules)
+    predictor = SAM2ImagePredictor(tiny.network)
+    predictor._bb_feat_sizes = [(tiny.network.image_size // s,) * 2 for s in (4, 8, 16)]  # as above
+    predictor.set_image(image.rgb)
+    seen = 0
+    for index, prompt in enumerate(prompts):
+        drawn, scores, _ = predictor.predict(
+            point_coords=np.array(prompt.points_xy), point_labels=np.array([1]), multimask_output=several
+        )
+        own = [mask for mask in found.masks if mask.prompt_index == index]
+        wanted = [(mask > 0, score) for mask, score in zip(drawn, scores, strict=True) if mask.any()]
+        assert len(own) == len(wanted)
+        for mask, (truth, score) in zip(own, wanted, strict=True):
+            full = np.zeros((96, 96), dtype=np.bool_)
+            height, width = mask.mask.shape
+            full[mask.row0 : mask.row0 + height, mask.col0 : mask.col0 + width] = mask.mask
+            assert (full == truth).mean() > 0.999
+            assert mask.score == pytest.approx(float(score), abs=1e-4)
+            assert mask.stability is not None
+            assert 0 <= mask.stability <= 1
+            seen += 1
+    assert seen >= 2 * (1 + several)

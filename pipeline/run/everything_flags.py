@@ -1,0 +1,85 @@
+"""The options of jobs that ask for everything: a grid of points in place of prompts."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.errors import InputError
+
+POINTS_PER_SIDE = 32
+"""Points along a side of a tile, as in Segment Anything's own mask generator."""
+
+EVERYTHING = "everything"
+"""Name of the one query of such a run: Segment Anything calls the task so."""
+
+
+def add_everything_options(top: argparse.ArgumentParser) -> None:
+    """Add --everything and what belongs to it."""
+    every = top.add_argument_group("no query and no prompts")
+    every.add_argument(
+        "--everything",
+        action="store_true",
+        help="every object that the segmenter sees, without a language model: it is asked at each point of a "
+        "regular grid, and masks that are unsure, unstable, too small or large, or repeated are left out "
+        "([everything] in --config). The result is one query, called everything or as --query says",
+    )
+    every.add_argument(
+        "--points-per-side",
+        type=int,
+        metavar="N",
+        help=f"points along a side of a tile (default: {POINTS_PER_SIDE}); time grows with N squared",
+    )
+    every.add_argument(
+        "--point-spacing-m",
+        type=float,
+        metavar="M",
+        help="a point every M metres on the ground instead; half the width of the smallest object is enough",
+    )
+
+
+def check_everything(args: argparse.Namespace) -> None:
+    """Check these options against each other and the rest of the command line. Raises InputError."""
+    spacing = {"--points-per-side": args.points_per_side, "--point-spacing-m": args.point_spacing_m}
+    given = [name for name, value in spacing.items() if value is not None]
+    if not args.everything:
+        if given:
+            raise InputError(f"{given[0]} is for --everything", remedy="add --everything, or drop it")
+        return
+    if args.prompts:
+        raise InputError("--prompts and --everything exclude each other", remedy="drop one of them")
+    if len(given) > 1:
+        raise InputError(f"{given[0]} and {given[1]} exclude each other", remedy="drop one of them")
+    if args.points_per_side is not None and args.points_per_side < 1:
+        raise InputError(
+            "--points-per-side must be at least 1",
+            came=str(args.points_per_side),
+            remedy=f"{POINTS_PER_SIDE} is usual",
+        )
+    if args.point_spacing_m is not None and not 0 < args.point_spacing_m < math.inf:
+        raise InputError(
+            "--point-spacing-m must be a positive number of metres",
+            came=f"{args.point_spacing_m:g}",
+            remedy="give e.g. 2",
+        )
+
+
+def name_of_everything(queries: Sequence[str]) -> tuple[str, ...]:
+    """The one query of a run with --everything. Raises InputError for several."""
+    if len(queries) > 1:
+        raise InputError(
+            "--everything reads no query; it has one result, which --query may name",
+            came=f"{len(queries)} queries",
+            remedy="keep one --query, or none",
+        )
+    return tuple(queries) or (EVERYTHING,)
+
+
+def grid_of_points(args: argparse.Namespace, tile_px: int) -> dict[str, Any]:
+    """The prompter's table. `tile_px`: side of a tile."""
+    if args.point_spacing_m is not None:
+        return {"kind": "grid", "model": "", "point_spacing_m": args.point_spacing_m}
+    per_side = args.points_per_side or POINTS_PER_SIDE
+    return {"kind": "grid", "model": "", "point_spacing_px": tile_px / per_side}
