@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
+from pipeline.run.box_flags import add_box_option
 from pipeline.run.job_exit import exit_code, run_job
 from pipeline.run.job_options import add_preset_options, add_runner_option, job_parser
 
@@ -92,7 +93,7 @@ RUN_FLAGS = ("run", "truth", "truth_query", "json")
 
 OUT_FLAGS = (
     *("split", "preset", "config", "questions", "seed", "sentence", "limit"),
-    *("prompts", "models", "parser", "size", "boundary_tolerance"),
+    *("prompts", "models", "parser", "refine_boxes", "size", "boundary_tolerance"),
 )
 """Flags that appear in the name of the default --out when they are changed. --convention is not among them:
 it counts the same answers in another way.
@@ -147,6 +148,7 @@ def _add_models(top: argparse.ArgumentParser) -> None:
         default="preset",
         help="truth: prompts and masks are the true ones. gIoU must then be 100 %%: it checks the data set",
     )
+    add_box_option(models)
 
 
 def _add_protocol(top: argparse.ArgumentParser) -> None:
@@ -223,6 +225,7 @@ def request_of(args: argparse.Namespace) -> EvaluationRequest:
     from pipeline.evaluate.benchmark.prepare_benchmark import EvaluationRequest
     from pipeline.evaluate.benchmark.results import Scoring
     from pipeline.evaluate.figures.boundary import DIAGONAL_SHARE
+    from pipeline.prompt.box_margins import read_margins
 
     given = [f"--{name.replace('_', '-')}" for name in RUN_FLAGS if getattr(args, name) is not None]
     if given:
@@ -253,6 +256,7 @@ def request_of(args: argparse.Namespace) -> EvaluationRequest:
         prompts_from="truth" if args.models == "truth" else args.prompts or "preset",
         masks_from=args.models,
         parser=args.parser,
+        margins=None if args.refine_boxes is None else read_margins(args.refine_boxes),
         boundary_share=tolerance,
         scoring=Scoring(convention=args.convention),
         runner=args.runner,
@@ -274,7 +278,7 @@ def default_out(args: argparse.Namespace) -> str:
         if flag in ("split", "preset"):
             words += [value] if value else []
         elif value != top.get_default(flag):
-            words += [flag, Path(value).stem if flag == "config" else str(value)]
+            words += [flag, Path(value).stem if flag in ("config", "refine_boxes") else str(value)]
     return str(Path("evaluations") / re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-."))
 
 

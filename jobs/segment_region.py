@@ -15,12 +15,16 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.options import plain_numbers
+<<<<<<< HEAD
 from pipeline.run.everything_flags import (
     add_everything_options,
     check_everything,
     grid_of_points,
     name_of_everything,
 )
+=======
+from pipeline.run.box_flags import add_box_option, with_refined_boxes
+>>>>>>> f63891d (GeoSeg's refinement of boxes: --refine-boxes, and jobs/calibrate_boxes.py, which measures margins and finds a wrong frame)
 from pipeline.run.imagery_flags import (
     add_imagery_options,
     catalog_options,
@@ -200,6 +204,7 @@ def _add_models(top: argparse.ArgumentParser) -> None:
         metavar="M",
         help="points of --prompts mean things of about M metres: each gets a box of that side around it",
     )
+    add_box_option(models)
     models.add_argument(
         "--gate",
         choices=("off", "tile", "parent"),
@@ -331,7 +336,7 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     }
     load = {"nodata": args.nodata, "collar": args.collar, "scale": _scale(args.scale)}
     tables["load"] = {key: value for key, value in load.items() if value is not None}
-    return {**tables, "gate": gate}
+    return with_refined_boxes({**tables, "gate": gate}, args.refine_boxes)
 
 
 def _scale(text: str | None) -> list[float] | None:

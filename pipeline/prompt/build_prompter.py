@@ -12,7 +12,11 @@ from typing import Literal
 
 from pipeline.errors import InputError
 from pipeline.prompt import prompter_checkpoint
+<<<<<<< HEAD
 from pipeline.prompt.grid_prompter import GridPrompter, check_spacing, spacing_px
+=======
+from pipeline.prompt.box_margins import BoxMargins
+>>>>>>> f63891d (GeoSeg's refinement of boxes: --refine-boxes, and jobs/calibrate_boxes.py, which measures margins and finds a wrong frame)
 from pipeline.prompt.looks.gate import Gate, GateOptions
 from pipeline.prompt.looks.oracle_gate import OracleGate
 from pipeline.prompt.looks.oracle_verifier import OracleVerifier
@@ -50,9 +54,17 @@ class PrompterOptions:
     """Side in metres of the box that a point of a vector file gets; 0: none. Other kinds ignore it."""
     vllm: VllmOptions = field(default_factory=VllmOptions)
     """How kind `vllm` serves its checkpoint; other kinds ignore it."""
+    refine_boxes: BoxMargins = field(default_factory=BoxMargins)
+    """How the sides of its boxes are moved; all zero: not at all. For kind `vllm` alone."""
 
     def __post_init__(self) -> None:
+<<<<<<< HEAD
         if not self.model and self.kind not in ("vector", "grid"):
+=======
+        if self.refine_boxes.on and self.kind != "vllm":
+            raise ValueError(f"refine_boxes corrects a language model's boxes, and the kind is {self.kind!r}")
+        if not self.model and self.kind != "vector":
+>>>>>>> f63891d (GeoSeg's refinement of boxes: --refine-boxes, and jobs/calibrate_boxes.py, which measures margins and finds a wrong frame)
             raise ValueError("model must not be empty")
         for name in ("point_spacing_px", "point_spacing_m"):
             if not 0 <= getattr(self, name) < float("inf"):
@@ -78,6 +90,8 @@ class PrompterOptions:
             return {"kind": "grid", "model": self.spacing_text}
         if self.kind == "vector" and self.point_box_m:
             named["point_box_m"] = self.point_box_m
+        if self.refine_boxes.on:
+            named["refine_boxes"] = self.refine_boxes.result_parameters()
         return {**named, "vllm": self.vllm.result_parameters()} if self.kind == "vllm" else named
 
 
@@ -88,6 +102,7 @@ def check_prompter(options: PrompterOptions, grid: RunGrid) -> tuple[str, ...]:
     """
     if options.kind == "vllm":
         check_model(options.model, options.vllm)
+        _check_margins(options)
         return ()
     if options.kind == "vector":
         if not options.model:
@@ -99,6 +114,18 @@ def check_prompter(options: PrompterOptions, grid: RunGrid) -> tuple[str, ...]:
         return VectorPrompter(options.model, grid, point_box_m=options.point_box_m).notes
     build_prompter(options, grid).close()
     return ()
+
+
+def _check_margins(options: PrompterOptions) -> None:
+    """Refuse margins that were measured with another profile. Raises InputError."""
+    measured = options.refine_boxes.profile
+    profile = load_profile(options.vllm.profile).name
+    if options.refine_boxes.on and measured not in ("", profile):
+        raise InputError(
+            "margins of boxes belong to the profile they were measured with",
+            came=f"those of {measured!r} for {profile!r}",
+            remedy="measure this checkpoint with jobs/calibrate_boxes.py, or leave --refine-boxes out",
+        )
 
 
 def check_queries_fit(options: PrompterOptions, queries: Sequence[str]) -> None:
@@ -123,7 +150,7 @@ def build_prompter(options: PrompterOptions, grid: RunGrid, parser: ParserName =
     """
     match options.kind:
         case "vllm":
-            return VllmPrompter(options.model, options.vllm, parser=parser)
+            return VllmPrompter(options.model, options.vllm, parser=parser, margins=options.refine_boxes)
         case "vector":
             return VectorPrompter(options.model, grid, point_box_m=options.point_box_m)
         case "oracle":

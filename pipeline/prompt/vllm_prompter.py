@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ModelError
+from pipeline.prompt.box_margins import BoxMargins, moved_boxes
 from pipeline.prompt.engine_times import engine_times
 from pipeline.prompt.profile import Decision, Profile, load_profile
 from pipeline.prompt.prompter_checkpoint import (
@@ -109,7 +110,14 @@ class VllmPrompter:
     event loop of its first call; a call from another loop raises ModelError.
     """
 
-    def __init__(self, model: str, options: VllmOptions, *, parser: ParserName = "robust") -> None:
+    def __init__(
+        self,
+        model: str,
+        options: VllmOptions,
+        *,
+        parser: ParserName = "robust",
+        margins: BoxMargins | None = None,
+    ) -> None:
         """Load the engine (seconds to minutes).
 
         Args:
@@ -117,6 +125,7 @@ class VllmPrompter:
             options: how to serve it.
             parser: how replies are read. All but `robust` may give prompts outside the image, and are for
                 evaluations only.
+            margins: how the sides of boxes are moved; None: not at all.
 
         Raises:
             InputError: the checkpoint or the profile's image size does not fit, see `check_checkpoint` and
@@ -128,6 +137,7 @@ class VllmPrompter:
         self._options = options
         self._profile = load_profile(options.profile)
         self._parse = PARSERS[parser]
+        self._margins = margins or BoxMargins()
         self._max_tokens = options.max_tokens or self._profile.max_tokens
         self._processor = load_processor(path, options.revision)
         _check_size(self._profile, image_rule(self._processor.image_processor.to_dict()), options)
@@ -287,12 +297,14 @@ class VllmPrompter:
             status = TileStatus.EMPTY
             reason = Reason.PROMPTER
         items = () if outcome.failure is not Reason.NONE else parsed.items
+        window_hw = image.tile.read.shape
+        prompts = to_window(items, self._profile.frame_wh, window_hw)
         return TilePrompts(
             tile_id=image.tile.tile_id,
             query_index=index,
             status=status,
             reason=reason,
-            prompts=to_window(items, self._profile.frame_wh, image.tile.read.shape),
+            prompts=moved_boxes(prompts, self._margins, window_hw),
             reply=outcome.reply,
             rationale=parsed.rationale,
             error=error,

@@ -34,6 +34,7 @@ from pipeline.files.fingerprint import canonical, describe_difference, fingerpri
 from pipeline.files.lasting_path import require_lasting
 from pipeline.files.output_folder import require_folder, writing_to
 from pipeline.files.provenance import path_identity
+from pipeline.prompt.box_margins import BoxMargins
 from pipeline.prompt.build_prompter import check_prompter, check_second_looks, look_decision
 from pipeline.prompt.prompter_checkpoint import resolve_model
 from pipeline.prompt.reply.released_parser import ParserName
@@ -74,6 +75,8 @@ class EvaluationRequest:
     masks_from: ModelSource = "preset"
     parser: ParserName = "robust"
     """How replies are read. With `think2seg`, a query with a malformed reply is never asked again."""
+    margins: BoxMargins | None = None
+    """How the sides of boxes are moved. None: as the preset says."""
     boundary_share: float = DIAGONAL_SHARE
     scoring: Scoring = field(default_factory=Scoring)
     runner: Runner = "ray"
@@ -110,6 +113,8 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
     _check_second_looks(request, preset)
     if request.parser == "think2seg":
         preset = _without_retry(preset)
+    if request.margins is not None:
+        preset = replace(preset, prompter=replace(preset.prompter, refine_boxes=request.margins))
     _check_models(request, preset)
     options = ReadOptions(split=request.split, tile_px=preset.tiles.px, sentence=request.sentence)
     benchmark = open_benchmark(request.benchmark, options)
@@ -220,6 +225,10 @@ def _check_models(request: EvaluationRequest, preset: Preset) -> None:
     """Check prompter, segmenter and verifier without loading a model. Raises InputError."""
     if request.masks_from == "truth" and request.prompts_from != "truth":
         raise InputError("masks from the truth need prompts from the truth", remedy="use --models truth")
+    if request.prompts_from == "truth" and request.margins is not None:
+        what = "refined boxes are a language model's"
+        remedy = "drop --refine-boxes, or let the preset's prompter answer"
+        raise InputError(what, came="--refine-boxes and prompts from the truth", remedy=remedy)
     if request.prompts_from == "truth" and request.parser != "robust":
         what = "a parser reads a language model's replies"
         remedy = "drop --parser, or let the preset's prompter answer"

@@ -15,6 +15,7 @@ from whole_checkpoint import write_whole_checkpoint
 
 from pipeline.errors import InputError
 from pipeline.options import parse_table
+from pipeline.prompt.box_margins import GEOSEG
 from pipeline.prompt.build_prompter import (
     PrompterOptions,
     build_gate,
@@ -206,6 +207,33 @@ def test_memory_and_time_enter_no_fingerprint_and_all_else_of_the_engine_does() 
     for name, value in others.items():
         assert parameters(**{name: value})["vllm"] == {**parameters()["vllm"], name: value}  # type: ignore[dict-item]
         assert parameters(**{name: value}) != parameters()
+
+
+def test_margins_enter_the_fingerprint_where_they_are_on() -> None:
+    plain = PrompterOptions(kind="vllm", model="x")
+    assert "refine_boxes" not in plain.result_parameters()
+    moved = replace(plain, refine_boxes=replace(GEOSEG, profile="think2seg"))
+    assert moved.result_parameters()["refine_boxes"] == {
+        "left": 0.2,
+        "top": 0.2,
+        "right": 0.1,
+        "bottom": 0.1,
+    }
+    table = {"kind": "vector", "model": "places.geojson", "refine_boxes": {"left": 0.2}}
+    with pytest.raises(InputError, match=r"refine_boxes corrects a language model's boxes.*'vector'"):
+        parse_table(PrompterOptions, table, "prompter")
+
+
+def test_margins_of_another_profile_are_refused_before_loading() -> None:
+    options = PrompterOptions(
+        kind="vllm",
+        model="models/embedded-prompter",
+        vllm=VllmOptions(profile="embedded", max_model_len=1024),
+        refine_boxes=GEOSEG,
+    )
+    check_prompter(options, grid())
+    with pytest.raises(InputError, match="those of 'think2seg' for 'embedded'"):
+        check_prompter(replace(options, refine_boxes=replace(GEOSEG, profile="think2seg")), grid())
 
 
 def test_the_engine_enters_no_fingerprint_of_a_prompter_without_one() -> None:

@@ -17,6 +17,7 @@ from prompt_tiles import grid, lattice, tile_image
 
 from pipeline.errors import ModelError
 from pipeline.prompt import vllm_prompter
+from pipeline.prompt.box_margins import BoxMargins
 from pipeline.prompt.prompter import Prompter
 from pipeline.prompt.reply.released_parser import ParserName
 from pipeline.prompt.vllm_engine import VllmOptions
@@ -142,6 +143,16 @@ def test_outcomes_in_order(build: Any) -> None:
     assert failed.error
     assert prompter.n_calls == 4
     assert prompter.n_cached_tokens == 8
+
+
+def test_boxes_are_moved_in_pixels_of_the_window(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: 0..25 x 0..50 of a window of 50 x 50 px, 0.2 w = 5 and 0.1 h = 5, and points stay."""
+    build(lambda *_: (GOOD, "stop"))
+    margins = BoxMargins(left=0.4, right=0.2, top=-0.1, bottom=0.1)
+    prompter = VllmPrompter("owner/model", VllmOptions(profile="embedded"), margins=margins)
+    ((prompt,),) = [answer.prompts for answer in ask(prompter, "tanks")]
+    assert prompt.box_xyxy == (0, 5, 30, 50)
+    assert prompt.points_xy == ((12.5, 25.0),)
 
 
 def test_a_second_attempt_can_succeed(build: Any) -> None:

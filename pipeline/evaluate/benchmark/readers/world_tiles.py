@@ -77,6 +77,11 @@ class WorldMask:
     def read(self) -> NDArray[np.bool_]:
         return class_mask(_drawn(self.seed, self.window), self.class_name)
 
+    def objects(self) -> NDArray[np.int32]:
+        """Number the objects of the class: (H, W), 0 = none of them. Objects that touch stay apart."""
+        drawn = _drawn(self.seed, self.window)
+        return np.where(class_mask(drawn, self.class_name), drawn.labels, 0).astype(np.int32)
+
     def digest(self) -> str:
         return self.drawn
 

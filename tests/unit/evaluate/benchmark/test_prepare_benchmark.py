@@ -25,6 +25,7 @@ from pipeline.evaluate.benchmark.prepare_benchmark import (
 from pipeline.evaluate.benchmark.sample_records import write_part
 from pipeline.evaluate.benchmark.sample_steps import IMAGES_PER_PART
 from pipeline.files.fingerprint import canonical
+from pipeline.prompt.box_margins import GEOSEG
 from pipeline.prompt.looks.verifier import VerifierOptions
 from pipeline.prompt.profile import PROFILE_DIR
 from pipeline.schema.tile_answers import Reason, TileStatus
@@ -154,6 +155,15 @@ def test_more_memory_or_time_is_the_same_evaluation(tmp_path: Path) -> None:
     ).context
     assert (after.prompter.vllm.timeout_s, after.segmenter.prompt_batch) == (900.0, 2)
     assert after.fingerprint == before.fingerprint
+
+
+def test_margins_of_boxes_make_another_evaluation_and_none_with_the_truth(tmp_path: Path) -> None:
+    before = plan(tmp_path)
+    after = plan(tmp_path, margins=GEOSEG)
+    assert after.context.prompter.refine_boxes == GEOSEG
+    assert after.context.fingerprint != before.context.fingerprint
+    with pytest.raises(InputError, match="refined boxes are a language model's"):
+        plan(tmp_path, margins=GEOSEG, prompts_from="truth")
 
 
 @pytest.mark.parametrize("mode", ["tile", "parent"])
