@@ -10,7 +10,18 @@ programs cannot read the tables. This job writes the same results in formats tha
   --gpkg   results.gpkg                  layers `instances` (one feature per object) and `coverage` (what
            became of every tile and query, with the square kilometres that were searched)
 
-Pixels and shapes are those of the run, in its CRS. A run of several zones has rasters per zone
+Pixels and shapes are those of the run, in its CRS, unless you ask for others:
+
+  --min-score S         leaves out objects with a lower score, in rasters and tables
+  --fill-holes-m2 A     fills holes of an object up to A square metres. A hole with another object in it, or
+                        with ground that was not judged, stays
+  --drop-specks-m2 A    drops loose parts of an object up to A square metres, unless it has no others
+  --simplify-m M        drops vertices of outlines where it moves them by about M metres. Half to two pixels
+                        turn steps into slopes
+  --oriented            adds length, width and heading of every object, and the rectangles as a layer
+
+Objects that did not overlap do not overlap afterwards, and neighbours keep their common edges. Rasters and
+area_px, area_m2 stay those of the pixels. A run of several zones has rasters per zone
 (EPSG_32633-q0-storage-tanks-mask.tif) and tables of all zones. Memory does not grow with the run. Files
 appear under their names when all are whole, and the run's own files are only read.
 """
@@ -29,6 +40,10 @@ EXAMPLES = """examples:
 
   # rasters of one query of several, into a folder of their own
   python jobs/export_results.py out/town --cog --query "swimming pools" --out /data/pools
+
+  # smooth outlines for a map, without doubtful objects and loose pixels
+  python jobs/export_results.py out/tanks --gpkg --min-score 0.5 --fill-holes-m2 20 --drop-specks-m2 20 \\
+      --simplify-m 1
 
 exit codes: 0 done, 2 bad input (nothing was written), 1 anything else."""
 
@@ -49,6 +64,19 @@ def parser() -> argparse.ArgumentParser:
         metavar="TEXT",
         help="only this query of the run, word for word; may be repeated (default: all)",
     )
+    shapes = top.add_argument_group("which objects, and how they look (default: the run's own pixels)")
+    shapes.add_argument(
+        "--min-score", type=float, default=0.0, metavar="S", help="leave out objects with a lower score, 0..1"
+    )
+    sizes = {"fill-holes-m2": "A", "drop-specks-m2": "A", "simplify-m": "M"}
+    helps = (
+        "fill holes up to this size",
+        "drop loose parts up to this size",
+        "fewer vertices, moved by this",
+    )
+    for (name, unit), text in zip(sizes.items(), helps, strict=True):
+        shapes.add_argument(f"--{name}", type=float, default=0.0, metavar=unit, help=text)
+    shapes.add_argument("--oriented", action="store_true", help="length, width, heading and rectangles")
     top.add_argument("--out", metavar="DIR", help="folder for the files (default: RUN_DIR/export)")
     top.add_argument("--overwrite", action="store_true", help="replace files of an earlier export")
     top.add_argument("--quiet", action="store_true", help="no progress, only the names of the files")
@@ -63,6 +91,7 @@ def main(argv: list[str] | None = None) -> int:
         # imported only once the command line is known to be well formed
         from pipeline.files.lasting_path import require_lasting
         from pipeline.files.raster_access import SMALL_CACHE_MB, set_process_defaults
+        from pipeline.run.clean_outlines import CleaningRequest, outline_cleaning
         from pipeline.run.progress_line import ProgressLine
         from pipeline.write.export.export_run import ExportRequest, export_run, plan_export
 
@@ -70,6 +99,9 @@ def main(argv: list[str] | None = None) -> int:
         if args.out is not None:
             require_lasting(args.out, "--out")
         set_process_defaults(SMALL_CACHE_MB)
+        shapes = CleaningRequest(
+            fill_holes_m2=args.fill_holes_m2, drop_specks_m2=args.drop_specks_m2, simplify_m=args.simplify_m
+        )
         request = ExportRequest(
             run=args.run,
             cog=args.cog,
@@ -77,12 +109,17 @@ def main(argv: list[str] | None = None) -> int:
             queries=tuple(args.query),
             out=args.out,
             overwrite=args.overwrite,
+            min_score=args.min_score,
+            cleaned=shapes.asked,
+            oriented=args.oriented,
         )
         plan = plan_export(request)
+        cleaning = outline_cleaning(shapes, plan)
         failed = plan.info.counters.get("tiles_failed", 0)
         if failed:
             print(f"note: {failed} tiles of this run failed; nothing was judged there")
-        for path in export_run(plan, progress=_silent if args.quiet else ProgressLine()):
+        shown = _silent if args.quiet else ProgressLine()
+        for path in export_run(plan, progress=shown, cleaning=cleaning):
             print(f"{path}  {path.stat().st_size / 1e3:,.0f} kB")
         return 0
 

@@ -76,3 +76,36 @@ def test_an_export_of_two_zones_is_the_run_itself(
     np.testing.assert_array_equal(burnt, rasters["ids"])
     ledger = gpd.read_file(out / "export" / "results.gpkg", layer="coverage")
     assert 0 < ledger["searched_km2"].sum() < ledger["km2"].sum()
+
+
+def test_outlines_of_a_run_are_cleaned(
+    run_job: Callable[..., int], scenes: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Discs with a hole and a loose pixel, by the job: fewer vertices, no hole, no loose pixel."""
+    labels = np.zeros((150, 150), dtype=np.uint32)
+    rows, cols = np.mgrid[:150, :150]
+    for number, (row, col) in enumerate([(40, 40), (40, 100), (100, 70)], start=1):
+        labels[np.hypot(rows - row, cols - col) < 20] = number
+        labels[row, col] = 0
+    labels[10, 10] = 1
+    write(tmp_path / "discs.tif", labels, 32633, EAST_M, NORTH_M)
+    out = tmp_path / "out"
+    words = ["--source", scenes[0], "--whole-scene", "--query", "discs"]
+    words += ["--models", f"oracle:{tmp_path / 'discs.tif'}"]
+    assert run_job(*words, "--tile", 96, "--halo", 8, "--block", 2, "--runner", "local", "--out", out) == 0
+    cleaning = ["--fill-holes-m2", "2", "--drop-specks-m2", "2", "--simplify-m", "1", "--oriented"]
+    job = load_job("export_results")
+    assert job.main([str(out), "--gpkg", *cleaning, "--min-score", "0.5", "--quiet"]) == 0
+    pixels = gpd.read_parquet(out / "instances").set_index("instance_id")
+    smooth = gpd.read_file(out / "export/results.gpkg", layer="instances").set_index("instance_id")
+    assert sorted(smooth.index) == sorted(pixels.index)
+    smooth = smooth.loc[pixels.index]
+    assert pixels.geometry.get_coordinates().shape[0] > 2 * smooth.geometry.get_coordinates().shape[0]
+    for shape in smooth.geometry:
+        (part,) = shape.geoms
+        assert list(part.interiors) == []
+    assert (smooth.geometry.area / pixels.geometry.area).between(0.97, 1.03).all()
+    assert smooth["length_m"].between(38, 41).all()
+    assert smooth["width_m"].between(38, 41).all()
+    assert job.main([str(out), "--gpkg", "--simplify-m", "-1", "--overwrite"]) == 2
+    assert "--simplify-m must not be negative" in capsys.readouterr().err

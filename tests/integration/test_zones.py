@@ -179,6 +179,25 @@ class TestSeam:
             group = zarr.open_group(str(out / "zones/EPSG_26918/masks.zarr"), mode="r")
             np.testing.assert_array_equal(file.read(1), group["instance_id"][0])
 
+    @pytest.mark.parametrize("words", [("--simplify-m", "1"), ("--cog", "--min-score", "0.5")])
+    def test_export_makes_outlines_anew_zone_by_zone(
+        self,
+        seam_run: tuple[ZoneWorld, Path],
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        words: tuple[str, ...],
+    ) -> None:
+        _, out = seam_run
+        main = load_job("export_results").main
+        place = ["--quiet", "--out", str(tmp_path)]
+        assert main([str(out), "--gpkg", *words, *place]) == 2
+        assert "a run of 2 zones" in capsys.readouterr().err
+        assert main([str(out / "zones/EPSG_26918"), "--gpkg", *words, *place]) == 0
+        assert main([str(out), "--gpkg", "--min-score", "0.5", "--oriented", *place, "--overwrite"]) == 0
+        boxes = gpd.read_file(tmp_path / "results.gpkg", layer="rectangles")
+        assert (boxes["length_m"] >= boxes["width_m"]).all()
+        assert len(boxes) > 0
+
     @pytest.mark.parametrize(
         ("job", "words"),
         [

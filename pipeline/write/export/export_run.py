@@ -1,7 +1,8 @@
 """Export a finished run: rasters as Cloud-Optimized GeoTIFFs, tables as a GeoPackage.
 
 1. `plan_export` reads run.json, chooses the queries, names every file, and refuses what cannot be done. Of a
-   run of several zones, tables are those of all, and every zone has rasters of its own.
+   run of several zones, tables are those of all, and every zone has rasters of its own. Such a run has no
+   raster of all its objects, so their outlines stay as they are.
 2. `export_run` makes one file after the other in a hidden folder, and moves them to their places when all are
    whole. An export that fails leaves nothing behind.
 
@@ -10,6 +11,7 @@ The results themselves are only read.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -21,6 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.errors import RasterioError
@@ -28,8 +31,10 @@ from rasterio.errors import RasterioError
 from pipeline.errors import InputError
 from pipeline.files.output_folder import require_folder, writing_to
 from pipeline.schema.tiling import RunGrid
-from pipeline.write.export.geo_package import write_geo_package
+from pipeline.write.export.geo_package import InstanceRules, write_geo_package
+from pipeline.write.export.outline_store import OutlineStore
 from pipeline.write.export.raster_files import LAYERS, LayerName, write_cog
+from pipeline.write.export.score_floor import ScoreFloor, score_floor
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import finished_run
 from pipeline.write.run_json import RunInfo, read_run_json
@@ -70,6 +75,27 @@ class ExportRequest:
     """Folder for the files. None: `export` in the run directory."""
     overwrite: bool = False
     """Whether files of an earlier export are replaced."""
+    min_score: float = 0.0
+    """Objects with a lower score are left out of rasters and tables."""
+    cleaned: bool = False
+    """Whether the outlines in tables are made anew: `Cleaning`."""
+    oriented: bool = False
+    """Whether rectangles around the objects are measured."""
+
+
+class Cleaning(Protocol):
+    """How the outlines of the GeoPackage are made anew. The run stage knows how."""
+
+    @property
+    def text(self) -> str:
+        """What is done, for the layer's description."""
+        ...
+
+    def make(
+        self, path: Path, plan: ExportPlan, floor: ScoreFloor, progress: Callable[[float], None]
+    ) -> OutlineStore:
+        """Make the outlines of all objects that `floor` keeps, in a new file at `path`."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +121,8 @@ class ExportPlan:
     out: Path
     rasters: tuple[RasterToExport, ...]
     gpkg: bool
+    min_score: float
+    oriented: bool
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -123,6 +151,7 @@ def plan_export(request: ExportRequest) -> ExportPlan:
             remedy="give the --out directory of a run of segment_region.py",
         )
     info = read_any_run(run_dir.run_json)
+    _require_rules(request, info)
     parts = _parts(run_dir, info)
     _require_ended(run_dir, info, request, [part for _, part, _ in parts])
     indexes = _chosen(info.queries, request.queries)
@@ -145,19 +174,23 @@ def plan_export(request: ExportRequest) -> ExportPlan:
         out=_export_folder(run_dir, request.out),
         rasters=tuple(rasters),
         gpkg=request.gpkg,
+        min_score=request.min_score,
+        oriented=request.oriented,
     )
     _require_room(plan, overwrite=request.overwrite)
     return plan
 
 
-def export_run(plan: ExportPlan, *, progress: ShowProgress) -> list[Path]:
+def export_run(plan: ExportPlan, *, progress: ShowProgress, cleaning: Cleaning | None = None) -> list[Path]:
     """Make the files; returns their paths.
 
-    Memory does not grow with the run. While a raster is made, the folder holds it twice. Raises InputError
-    when a result cannot be read or the folder not be written, and OSError (ENOSPC) when the disk is full.
+    Memory does not grow with the run. The folder holds a raster twice while it is made, and outlines that are
+    made anew. Raises InputError when a result cannot be read or the folder not be written, and OSError
+    (ENOSPC) when the disk is full.
     """
     work = _working_folder(plan.out)
     try:
+        floor = score_floor(plan.run_dir, plan.query_indexes, plan.min_score)
         for raster in plan.rasters:
             write_cog(
                 raster.run_dir.masks,
@@ -168,17 +201,13 @@ def export_run(plan: ExportPlan, *, progress: ShowProgress) -> list[Path]:
                 tags={
                     "QUERY": raster.info.queries[raster.query_index],
                     "RUN_ID": raster.info.run_id,
+                    "MIN_SCORE": f"{plan.min_score:g}",
                 },
+                floor=floor,
                 progress=partial(progress, raster.name),
             )
         if plan.gpkg:
-            write_geo_package(
-                work / GEO_PACKAGE,
-                plan.run_dir,
-                grid=plan.table_grid,
-                query_indexes=plan.query_indexes,
-                progress=partial(progress, GEO_PACKAGE),
-            )
+            _write_tables(plan, work, floor, progress, cleaning)
         return [_in_place(work / name, plan.out / name) for name in plan.names]
     except (RasterioError, DataSourceError, DataLayerError) as error:
         if shutil.disk_usage(work).free < _FULL_BYTES:  # GDAL says only that a write failed
@@ -186,6 +215,50 @@ def export_run(plan: ExportPlan, *, progress: ShowProgress) -> list[Path]:
         raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _write_tables(
+    plan: ExportPlan, work: Path, floor: ScoreFloor, progress: ShowProgress, cleaning: Cleaning | None
+) -> None:
+    with contextlib.ExitStack() as held:
+        outlines = None
+        if cleaning is not None:
+            told = partial(progress, "outlines")
+            outlines = held.enter_context(cleaning.make(work / "outlines.sqlite", plan, floor, told))
+        write_geo_package(
+            work / GEO_PACKAGE,
+            plan.run_dir,
+            grid=plan.table_grid,
+            query_indexes=plan.query_indexes,
+            rules=InstanceRules(
+                floor=floor,
+                outlines=outlines,
+                oriented=plan.oriented,
+                text="" if cleaning is None else cleaning.text,
+            ),
+            progress=partial(progress, GEO_PACKAGE),
+        )
+
+
+def _require_rules(request: ExportRequest, info: RunInfo | ZonedInfo) -> None:
+    if not 0.0 <= request.min_score <= 1.0:
+        raise InputError(
+            "--min-score must lie between 0 and 1",
+            came=f"{request.min_score:g}",
+            remedy="give a score such as 0.5; scores of the run are in its instances table",
+        )
+    if (request.cleaned or request.oriented) and not request.gpkg:
+        raise InputError(
+            "outlines and rectangles are features of the GeoPackage",
+            came="no --gpkg",
+            remedy="add --gpkg; rasters keep the pixels of the run",
+        )
+    if isinstance(info, ZonedInfo) and (request.cleaned or (request.min_score > 0.0 and request.cog)):
+        raise InputError(
+            "outlines are made anew, and objects left out of rasters, in runs of one zone",
+            came=f"a run of {len(info.zones)} zones",
+            remedy="export its zones one by one: each is a run directory in zones/",
+        )
 
 
 def _export_folder(run_dir: RunDir, given: str | None) -> Path:

@@ -19,16 +19,15 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 import rasterio.windows
-import zarr
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
 from pipeline.files.store.store_path import Place
-from pipeline.files.store.stored_files import zarr_store
 from pipeline.schema.tile_answers import SCORE_SCALE
 from pipeline.schema.tiling import RunGrid, Window
+from pipeline.write.export.mask_reader import MaskReader
+from pipeline.write.export.score_floor import KEEP_ALL, ScoreFloor
 from pipeline.write.georeference import affine_or_identity
-from pipeline.write.masks_zarr import ARRAYS
+from pipeline.write.masks_zarr import ARRAYS, MASK_FILL
 
 LayerName = Literal["mask", "ids", "score"]
 
@@ -57,6 +56,8 @@ class Layer:
     """Name in masks.zarr. Its fill value is the nodata of the file."""
     legend: str
     """What a pixel says."""
+    without: int
+    """Its value where an object is left out for its score."""
     colours: Mapping[int, Rgba] | None = None
     """Colour table; None for ids, which have too many values."""
 
@@ -72,12 +73,14 @@ LAYERS: Mapping[LayerName, Layer] = {
     "mask": Layer(
         array="mask",
         legend="1 = object, 0 = looked at and nothing there, 255 = not judged",
+        without=0,
         colours={0: (232, 232, 232, 255), 1: (255, 59, 48, 255), 255: _CLEAR},
     ),
-    "ids": Layer(array="instance_id", legend="instance_id of the object, 0 = no object"),
+    "ids": Layer(array="instance_id", legend="instance_id of the object, 0 = no object", without=0),
     "score": Layer(
         array="score",
         legend="score of the object times 254, 255 = no object",
+        without=MASK_FILL,
         colours=_score_colours(),
     ),
 }
@@ -92,12 +95,13 @@ def write_cog(
     grid: RunGrid,
     tags: Mapping[str, str],
     progress: Callable[[float], None],
+    floor: ScoreFloor = KEEP_ALL,
 ) -> None:
     """Write one layer of one query as a Cloud-Optimized GeoTIFF, in the CRS and on the pixels of the run.
 
     Pixels are those of masks.zarr. Ids are uint32 where all ids of the run fit, else uint64. `tags` become
-    metadata of the file, and `progress` is told the share that is done. Raises InputError when masks.zarr
-    cannot be read.
+    metadata of the file, `floor` says which objects are left out, and `progress` is told the share that is
+    done. Raises InputError when masks.zarr cannot be read.
     """
     kind = LAYERS[layer]
     _, nodata = ARRAYS[kind.array]
@@ -119,7 +123,7 @@ def write_cog(
         file.set_band_description(1, layer)
         if kind.colours:
             file.write_colormap(1, dict(kind.colours))
-        for window, values, share in _squares(masks, kind.array, query_index, grid):
+        for window, values, share in _squares(masks, layer, query_index, grid, floor):
             if (values != nodata).any():
                 place = rasterio.windows.Window(window.col0, window.row0, window.width, window.height)
                 file.write(values.astype(dtype, copy=False), 1, window=place)
@@ -141,23 +145,23 @@ def write_cog(
 
 
 def _squares(
-    masks: Place, name: str, query_index: int, grid: RunGrid
+    masks: Place, layer: LayerName, query_index: int, grid: RunGrid, floor: ScoreFloor
 ) -> Iterator[tuple[Window, NDArray[Any], float]]:
     """Read a layer square by square, row-major; the last number is the share read so far."""
     rows = range(0, grid.height, SQUARE_PX)
     cols = range(0, grid.width, SQUARE_PX)
-    remedy = "merge the run again with jobs/restitch_region.py, which writes it anew"
-    try:
-        array: Any = zarr.open_group(zarr_store(masks, read_only=True), mode="r")[name]
-        for i, row0 in enumerate(rows):
-            for j, col0 in enumerate(cols):
-                row1 = min(row0 + SQUARE_PX, grid.height)
-                col1 = min(col0 + SQUARE_PX, grid.width)
-                window = Window(row0=row0, col0=col0, row1=row1, col1=col1)
-                values = np.asarray(array[query_index, row0:row1, col0:col1])
-                yield window, values, (i * len(cols) + j + 1) / (len(rows) * len(cols))
-    except (OSError, KeyError, ValueError, RuntimeError, IndexError) as error:
-        raise InputError(f"{masks} must be readable", came=str(error), remedy=remedy) from error
+    reader = MaskReader(masks)
+    for i, row0 in enumerate(rows):
+        for j, col0 in enumerate(cols):
+            row1 = min(row0 + SQUARE_PX, grid.height)
+            col1 = min(col0 + SQUARE_PX, grid.width)
+            window = Window(row0=row0, col0=col0, row1=row1, col1=col1)
+            values = reader.read(LAYERS[layer].array, query_index, window)
+            if floor.min_score > 0.0:
+                ids = values if layer == "ids" else reader.read("instance_id", query_index, window)
+                score = values if layer == "score" else reader.read("score", query_index, window)
+                values = np.where(floor.left_out(query_index, ids, score), LAYERS[layer].without, values)
+            yield window, values, (i * len(cols) + j + 1) / (len(rows) * len(cols))
 
 
 def _overview_count(grid: RunGrid) -> int:

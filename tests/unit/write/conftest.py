@@ -1,4 +1,4 @@
-"""Puts this folder on the import path, so that the tests can share `record_world`."""
+"""Puts this folder on the import path, so that the tests can share what they draw."""
 
 from __future__ import annotations
 

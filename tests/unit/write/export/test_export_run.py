@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
@@ -58,6 +59,28 @@ def test_one_format_and_one_query_into_another_folder(run: Path, tmp_path: Path)
     assert not (run / "export").exists()
 
 
+def test_objects_below_a_score_are_in_no_file(run: Path) -> None:
+    exported(request_for(run, min_score=0.5))
+    table = gpd.read_file(run / "export/results.gpkg", layer="instances")
+    everything = gpd.read_parquet(run / "instances")
+    assert 0 < len(table) < len(everything)
+    for query, names in enumerate((ROOFS, SUMMERS)):
+        kept = table[table["query_index"] == query]["instance_id"]
+        layers = []
+        for name in names:
+            with rasterio.open(run / "export" / name) as file:
+                layers.append(file.read(1))
+                assert file.tags()["MIN_SCORE"] == "0.5"
+        mask, ids, score = layers
+        before = id_raster(seed=query)
+        np.testing.assert_array_equal(ids, np.where(np.isin(before, kept), before, 0))
+        np.testing.assert_array_equal(mask == 1, ids > 0)
+        np.testing.assert_array_equal(score < 255, ids > 0)
+        assert (mask[1:][ids[1:] == 0] == 0).all(), "looked at, and nothing there"
+        never = (before[0] == 0) & (ids[0] == 0)
+        assert (mask[0][never] == 255).all(), "the first row was not judged"
+
+
 def test_an_earlier_export_is_replaced_when_asked_only(run: Path) -> None:
     exported(request_for(run, cog=False))
     old = run / "export" / "results.gpkg"
@@ -76,6 +99,10 @@ def test_an_earlier_export_is_replaced_when_asked_only(run: Path) -> None:
     ("changes", "says"),
     [
         ({"cog": False, "gpkg": False}, "add --cog, --gpkg or both"),
+        ({"min_score": 1.2}, r"--min-score must lie between 0 and 1.*1\.2"),
+        ({"min_score": float("nan")}, r"--min-score must lie between 0 and 1"),
+        ({"gpkg": False, "cleaned": True}, r"features of the GeoPackage.*add --gpkg"),
+        ({"gpkg": False, "oriented": True}, r"features of the GeoPackage.*add --gpkg"),
         ({"queries": ("roof",)}, r"word for word.*'roof'.*'roofs', 'été'"),
     ],
 )

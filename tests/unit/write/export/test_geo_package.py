@@ -9,13 +9,17 @@ import geopandas as gpd
 import numpy as np
 import pyogrio
 import pytest
+import shapely
 from object_table import ObjectTable, write_objects
 from record_world import META, QUERIES, golden_run, grid_of, id_raster, table_of
 
 from pipeline.errors import InputError
 from pipeline.schema.tiling import RunGrid
 from pipeline.write.export import geo_package
-from pipeline.write.export.geo_package import write_geo_package
+from pipeline.write.export.geo_package import InstanceRules, write_geo_package
+from pipeline.write.export.outline_store import OutlineStore
+from pipeline.write.export.score_floor import score_floor
+from pipeline.write.georeference import to_pixels
 from pipeline.write.run_dir import RunDir
 
 TABLE = table_of([id_raster(seed=0), id_raster(seed=1)])
@@ -86,6 +90,45 @@ def test_a_run_without_objects_and_without_a_crs_has_both_layers(run_dir: RunDir
     coverage = gpd.read_file(tmp_path / "r.gpkg", layer="coverage")
     assert len(coverage) == 40
     assert coverage.crs is None or not coverage.crs.is_geographic
+
+
+def test_rules_choose_objects_and_their_outlines(run_dir: RunDir, tmp_path: Path) -> None:
+    """One object gets another outline, others keep theirs, and those below the score are gone."""
+    rows = gpd.read_parquet(run_dir.instances)
+    first, *_ = rows[rows["query_index"] == 0].sort_values("score", ascending=False)["instance_id"]
+    drawn = shapely.box(3, 4, 13, 8)
+    with OutlineStore(tmp_path / "o.sqlite", shapely.union_all) as outlines:
+        outlines.add(0, np.array([first], dtype=np.uint64), np.array([drawn], dtype=object))
+        outlines.close_pieces()
+        floor = score_floor(run_dir, (0, 1), 0.3)
+        rules = InstanceRules(floor=floor, outlines=outlines, oriented=True, text="by hand")
+        write_geo_package(
+            tmp_path / "r.gpkg",
+            run_dir,
+            grid=grid_of(),
+            query_indexes=(0, 1),
+            progress=lambda _: None,
+            rules=rules,
+        )
+    objects = gpd.read_file(tmp_path / "r.gpkg", layer="instances")
+    assert sorted(objects["score"]) == sorted(rows["score"][rows["score"] >= 0.3])
+    changed = objects[(objects["query_index"] == 0) & (objects["instance_id"] == first)].iloc[0]
+    (pixels,) = to_pixels([changed.geometry], grid_of())
+    assert pixels.equals_exact(shapely.MultiPolygon([drawn]), 1e-6, normalize=True)
+    assert (changed["length_m"], changed["width_m"]) == pytest.approx((5.0, 2.0), rel=2e-3)
+    assert changed["heading_deg"] == pytest.approx(90.0, abs=1.0)
+    own = rows.set_index(["query_index", "instance_id"]).geometry
+    others = objects.drop(index=changed.name)
+    assert len(others) > 5
+    for row in others.itertuples():
+        assert row.geometry.equals(own[row.query_index, row.instance_id])
+    boxes = gpd.read_file(tmp_path / "r.gpkg", layer="rectangles")
+    assert boxes["instance_id"].tolist() == objects["instance_id"].tolist()
+    assert (boxes.geometry.area > 0).all()
+    assert (
+        pyogrio.read_info(tmp_path / "r.gpkg", layer="instances")["layer_metadata"]["OUTLINES"] == "by hand"
+    )
+    assert len(gpd.read_file(tmp_path / "r.gpkg", layer="coverage")) == 40
 
 
 @pytest.mark.parametrize("damage", ["no parts", "torn", "no ledger"])

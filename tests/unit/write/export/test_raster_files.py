@@ -182,7 +182,7 @@ def test_memory_follows_the_square_and_not_the_raster(tmp_path: Path) -> None:
         for row in range(0, side, 1792):
             ids[0, row : row + 1792] = np.broadcast_to(columns + row, (min(1792, side - row), side))
         words = [sys.executable, "-c", _PEAK, str(store.path), str(side), str(tmp_path / f"{side}.tif")]
-        paths = f"{Path.cwd()}:{Path(__file__).parents[1]}"
+        paths = f"{Path.cwd()}:{Path(__file__).parents[3]}"
         env = {"PYTHONPATH": paths, "GDAL_CACHEMAX": "32", "PATH": ""}
         done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout) / 1024)
