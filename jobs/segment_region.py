@@ -15,16 +15,13 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.options import plain_numbers
-<<<<<<< HEAD
+from pipeline.run.box_flags import add_box_option, with_refined_boxes
 from pipeline.run.everything_flags import (
     add_everything_options,
     check_everything,
     grid_of_points,
     name_of_everything,
 )
-=======
-from pipeline.run.box_flags import add_box_option, with_refined_boxes
->>>>>>> f63891d (GeoSeg's refinement of boxes: --refine-boxes, and jobs/calibrate_boxes.py, which measures margins and finds a wrong frame)
 from pipeline.run.imagery_flags import (
     add_imagery_options,
     catalog_options,

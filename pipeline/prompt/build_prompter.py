@@ -12,11 +12,8 @@ from typing import Literal
 
 from pipeline.errors import InputError
 from pipeline.prompt import prompter_checkpoint
-<<<<<<< HEAD
-from pipeline.prompt.grid_prompter import GridPrompter, check_spacing, spacing_px
-=======
 from pipeline.prompt.box_margins import BoxMargins
->>>>>>> f63891d (GeoSeg's refinement of boxes: --refine-boxes, and jobs/calibrate_boxes.py, which measures margins and finds a wrong frame)
+from pipeline.prompt.grid_prompter import GridPrompter, check_spacing, spacing_px
 from pipeline.prompt.looks.gate import Gate, GateOptions
 from pipeline.prompt.looks.oracle_gate import OracleGate
 from pipeline.prompt.looks.oracle_verifier import OracleVerifier
@@ -58,13 +55,9 @@ class PrompterOptions:
     """How the sides of its boxes are moved; all zero: not at all. For kind `vllm` alone."""
 
     def __post_init__(self) -> None:
-<<<<<<< HEAD
-        if not self.model and self.kind not in ("vector", "grid"):
-=======
         if self.refine_boxes.on and self.kind != "vllm":
             raise ValueError(f"refine_boxes corrects a language model's boxes, and the kind is {self.kind!r}")
-        if not self.model and self.kind != "vector":
->>>>>>> f63891d (GeoSeg's refinement of boxes: --refine-boxes, and jobs/calibrate_boxes.py, which measures margins and finds a wrong frame)
+        if not self.model and self.kind not in ("vector", "grid"):
             raise ValueError("model must not be empty")
         for name in ("point_spacing_px", "point_spacing_m"):
             if not 0 <= getattr(self, name) < float("inf"):
