@@ -29,7 +29,7 @@ from pipeline.evaluate.benchmark.run_benchmark import run_evaluation
 from pipeline.evaluate.benchmark.sample_records import SampleRecord, read_part
 from pipeline.evaluate.calibrate.box_estimates import (
     MIN_PAIRS,
-    Estimate,
+    BoxFigure,
     FrameScore,
     Gain,
     best_frame,
@@ -54,7 +54,7 @@ class BoxFindings:
     profile: Profile
     scores: Sequence[FrameScore]
     best: Frame
-    margins: dict[Frame, dict[str, Estimate]]
+    margins: dict[Frame, dict[str, BoxFigure]]
     """Per frame that has pairs, what `margin_estimates` says."""
     gains: Sequence[Gain]
     proposed: BoxMargins | None
@@ -94,7 +94,7 @@ def _answers(planned: PlannedEvaluation) -> Iterator[tuple[int, Sample, SampleRe
 
 
 def find_faults(answers: Sequence[tuple[int, Sample, SampleRecord]], profile: Profile) -> BoxFindings:
-    """Estimate frame and margins from answers (number of the picture, query, record).
+    """BoxFigure frame and margins from answers (number of the picture, query, record).
 
     Raises InputError when no picture holds a target with a box.
     """
@@ -205,7 +205,7 @@ def _verdict(found: BoxFindings) -> list[str]:
     return ["Use them with `--refine-boxes` and the path of boxes.json."]
 
 
-def _share(estimate: Estimate) -> str:
+def _share(estimate: BoxFigure) -> str:
     if math.isnan(estimate.value):
         return "-"
     return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"

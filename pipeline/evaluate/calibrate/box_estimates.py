@@ -1,4 +1,4 @@
-"""Estimate from pairs of boxes how a checkpoint's boxes are wrong: by their margins, or by their frame.
+"""BoxFigure from pairs of boxes how a checkpoint's boxes are wrong: by their margins, or by their frame.
 
 1. `margin_estimates`: per side, the median over pairs of the distance from the predicted to the true side,
    outwards, as a share of the predicted width or height. A true side on the edge of its picture is left out:
@@ -37,7 +37,7 @@ MIN_PAIRS = 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
+class BoxFigure:
     """A figure with its 95 % interval, and the number of pairs that it is from."""
 
     value: float
@@ -58,8 +58,8 @@ def margins_needed(pairs: BoxPairs) -> dict[str, NDArray[np.float64]]:
     return {side: np.where(far[:, n], share[:, n], np.nan) for n, side in enumerate(SIDES)}
 
 
-def margin_estimates(pairs: BoxPairs, *, seed: int = 0) -> dict[str, Estimate]:
-    """Estimate the margin of every side, and GeoSeg's alpha (left and top) and beta (right and bottom)."""
+def margin_estimates(pairs: BoxPairs, *, seed: int = 0) -> dict[str, BoxFigure]:
+    """BoxFigure the margin of every side, and GeoSeg's alpha (left and top) and beta (right and bottom)."""
     needed = margins_needed(pairs)
     pooled = {
         **needed,
@@ -73,12 +73,12 @@ def margin_estimates(pairs: BoxPairs, *, seed: int = 0) -> dict[str, Estimate]:
     }
 
 
-def _median(values: NDArray[np.float64], pictures: NDArray[np.int64], seed: int) -> Estimate:
+def _median(values: NDArray[np.float64], pictures: NDArray[np.int64], seed: int) -> BoxFigure:
     """Take the median and its bootstrap interval over pictures, NaN left out."""
     known = np.isfinite(values)
     values = values[known]
     if not len(values):
-        return Estimate(value=float("nan"), low=float("nan"), high=float("nan"), n=0)
+        return BoxFigure(value=float("nan"), low=float("nan"), high=float("nan"), n=0)
     _, place = np.unique(pictures[known], return_inverse=True)
     members = [values[place == picture] for picture in range(int(place.max()) + 1)]
     rng = np.random.default_rng(seed)
@@ -87,7 +87,7 @@ def _median(values: NDArray[np.float64], pictures: NDArray[np.int64], seed: int)
         for _ in range(DRAWS)
     ]
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return Estimate(value=float(np.median(values)), low=float(low), high=float(high), n=len(values))
+    return BoxFigure(value=float(np.median(values)), low=float(low), high=float(high), n=len(values))
 
 
 def estimated_margins(pairs: BoxPairs, profile: str = "") -> BoxMargins | None:
@@ -105,7 +105,7 @@ class FrameScore:
     """How well replies fit one frame."""
 
     frame: Frame
-    recall: Estimate
+    recall: BoxFigure
     """Share of true boxes that are found at FOUND_IOU; its `n` counts true boxes."""
     better: float
     """Share of resamples in which it finds more than the profile's own frame."""
@@ -131,7 +131,7 @@ def frame_scores(by_frame: Sequence[BoxPairs], own: Frame, *, seed: int = 0) -> 
     for pairs in by_frame:
         gain = np.bincount(place, weights=hits[pairs.frame] - hits[own], minlength=n_pictures)
         low, high = intervals[pairs.frame]
-        estimate = Estimate(value=recalls[pairs.frame].value, low=low, high=high, n=int(n_true.sum()))
+        estimate = BoxFigure(value=recalls[pairs.frame].value, low=low, high=high, n=int(n_true.sum()))
         better = float(((times @ gain) > 0).mean())
         scores.append(FrameScore(frame=pairs.frame, recall=estimate, better=better, n_pairs=len(pairs.said)))
     return scores
@@ -158,8 +158,8 @@ class Gain:
     """Box IoU of the pairs, and the share of true boxes found at FOUND_IOU, under one choice of margins."""
 
     name: str
-    iou: Estimate
-    recall: Estimate
+    iou: BoxFigure
+    recall: BoxFigure
 
 
 def checked_gain(pairs: BoxPairs, *, seed: int = 0) -> list[Gain]:
@@ -203,8 +203,8 @@ def _gain(pairs: BoxPairs, name: str, chosen: Callable[[str, int], BoxMargins], 
     found = bootstrap({"recall": recall}, groups, options)["recall"]
     return Gain(
         name=name,
-        iou=Estimate(value=mean.value, low=ends[0], high=ends[1], n=len(ious)),
-        recall=Estimate(value=recall.value, low=found[0], high=found[1], n=int(n_true.sum())),
+        iou=BoxFigure(value=mean.value, low=ends[0], high=ends[1], n=len(ious)),
+        recall=BoxFigure(value=recall.value, low=found[0], high=found[1], n=int(n_true.sum())),
     )
 
 
