@@ -131,9 +131,10 @@ def check_queries_fit(options: PrompterOptions, queries: Sequence[str]) -> None:
         vllm = options.vllm
         profile = load_profile(options.vllm.profile)
         room = {"max_model_len": vllm.max_model_len, "max_tokens": vllm.max_tokens or profile.max_tokens}
-        prompter_checkpoint.check_context(
-            prompter_checkpoint.resolve_model(options.model), profile, queries, **room
-        )
+        model = prompter_checkpoint.resolve_model(options.model)
+        folder = prompter_checkpoint.checkpoint_folder(model, vllm.revision)
+        if folder is not None:
+            prompter_checkpoint.check_context(folder, profile, queries, **room)
 
 
 def build_prompter(options: PrompterOptions, grid: RunGrid, parser: ParserName = "robust") -> Prompter:

@@ -23,13 +23,21 @@ TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 TEMPLATES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json", "processor_config.json")
 """Files that may hold a chat template; the JSON ones under `chat_template`."""
 
+NEEDED = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md", "LICENSE")
+"""Endings of the files of a repository that are fetched. `.md` and LICENSE say what one may do with them."""
+UNNEEDED = "consolidated"
+"""How files begin that hold the same weights once more, for another library."""
+
 _LONGEST_HEADER = 100_000_000
 """In bytes; the safetensors library reads none that is longer."""
 
 
-def check_files(folder: Path) -> None:
-    """Check that a checkpoint's directory is complete. Raises InputError, which names what is missing."""
-    faults = [*_faults_of_weights(folder), *_faults_of_processor(folder)]
+def check_files(folder: Path, *, weights: bool = True) -> None:
+    """Check that a checkpoint's directory is complete. Raises InputError, which names what is missing.
+
+    `weights`: whether they must be there already.
+    """
+    faults = [*(_faults_of_weights(folder) if weights else ()), *_faults_of_processor(folder)]
     if faults:
         more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise InputError(
@@ -37,6 +45,15 @@ def check_files(folder: Path) -> None:
             came=f"{folder}: {'; '.join(faults[:3])}{more}",
             remedy="complete the download, e.g. hf download OWNER/NAME --local-dir FOLDER",
         )
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a checkpoint's directory has every file that an engine will ask for."""
+    try:
+        check_files(folder)
+    except InputError:
+        return False
+    return (folder / "config.json").is_file()
 
 
 def chat_template(folder: Path) -> str | None:
@@ -116,3 +133,10 @@ def _faults_of_processor(folder: Path) -> Iterator[str]:
         yield f"no tokenizer ({' or '.join(' with '.join(group) for group in TOKENIZERS)})"
     if chat_template(folder) is None:
         yield f"no chat template (in one of {', '.join(TEMPLATES)})"
+
+
+def is_needed(name: str) -> bool:
+    """Whether an engine may ask for this file of a repository. Weights in other formats, and folders of a
+    training, are left where they are.
+    """
+    return "/" not in name and name.endswith(NEEDED) and not name.startswith(UNNEEDED)

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError, ModelError
-from pipeline.prompt.checkpoint_files import chat_template, check_files, read_json
+from pipeline.files.hub.hub_repository import cached_folder
+from pipeline.prompt.checkpoint_files import (
+    NEEDED,
+    UNNEEDED,
+    chat_template,
+    check_files,
+    is_complete,
+    read_json,
+)
 from pipeline.prompt.profile import Profile
 from pipeline.prompt.template import chat_messages
 
@@ -60,16 +68,24 @@ def is_hub_model(model: str) -> bool:
     return not path.exists() and not looks_local and len(path.parts) <= 2
 
 
-def check_checkpoint(model: str) -> None:
-    """Check a local checkpoint without reading its weights; hub ids pass.
+def checkpoint_folder(model: str, revision: str | None) -> Path | None:
+    """Find a checkpoint's directory: for a hub id that of the revision in the hub's cache, which may lack
+    weights. None: a hub id that is not in the cache.
+    """
+    return cached_folder(model, revision) if is_hub_model(model) else Path(model)
+
+
+def check_checkpoint(model: str, revision: str | None = None) -> None:
+    """Check a checkpoint without reading its weights; hub ids that are not in the cache pass.
 
     Raises:
         InputError: the directory or its config.json is missing or unreadable, its architecture is not one of
-            `SUPPORTED_MODEL_TYPES`, or a file is missing or cut off (`checkpoint_files`).
+            `SUPPORTED_MODEL_TYPES`, or a file is missing or cut off (`checkpoint_files`). Weights of a hub id
+            may still have to come.
     """
-    if is_hub_model(model):
+    folder = checkpoint_folder(model, revision)
+    if folder is None:
         return
-    folder = Path(model)
     if not folder.is_dir():
         remedy = "give the directory of a checkpoint or a hub id such as owner/name"
         raise InputError(
@@ -85,7 +101,39 @@ def check_checkpoint(model: str) -> None:
             came=f"model_type {model_type!r} in {folder / 'config.json'}",
             remedy="choose a vision-language checkpoint of one of these families",
         )
-    check_files(folder)
+    check_files(folder, weights=not is_hub_model(model))
+
+
+def bring_checkpoint(model: str, revision: str | None) -> str:
+    """Find the directory to load a checkpoint from. Of a hub id, what the cache lacks is downloaded first.
+
+    An engine that is given the hub's id would ask the hub again and again, also for what is here. Raises
+    ModelError.
+    """
+    if not is_hub_model(model):
+        return model
+    folder = cached_folder(model, revision)
+    if folder is not None and is_complete(folder):
+        return str(folder)
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(
+            snapshot_download(
+                model,
+                revision=revision,
+                allow_patterns=[f"*{ending}" for ending in NEEDED],
+                ignore_patterns=["*/*", f"{UNNEEDED}*"],
+            )
+        )
+        check_files(folder)
+        return str(folder)
+    except Exception as error:  # many types, of three libraries
+        name = checkpoint_id(model, revision)
+        raise ModelError(
+            f"{name} could not be fetched ({type(error).__name__}: {error}). To fix: fetch it where the hub "
+            "answers with jobs/fetch_models.py, and bring the folder here"
+        ) from error
 
 
 def checkpoint_id(model: str, revision: str | None) -> str:
@@ -167,17 +215,16 @@ def visual_tokens(profile: Profile, rule: ImageRule) -> int:
 
 
 def check_context(
-    model: str, profile: Profile, queries: Sequence[str], *, max_model_len: int, max_tokens: int
+    folder: Path, profile: Profile, queries: Sequence[str], *, max_model_len: int, max_tokens: int
 ) -> None:
     """Check that image, whole prompt and longest reply fit into `max_model_len` for every query.
 
-    This needs a checkpoint directory with a tokenizer.json and image settings. A hub id is not checked before
-    it is downloaded: its engine refuses a prompt that is too long, and each tile records that failure.
+    `folder`: directory of the checkpoint. Without a tokenizer.json and image settings nothing is checked: the
+    engine refuses a prompt that is too long, and each tile records that failure.
 
     Raises:
         InputError: a query does not fit (the message counts its tokens), or tokenizer.json cannot be read.
     """
-    folder = Path(model)
     rule = local_image_rule(folder)
     file = folder / "tokenizer.json"
     if rule is None or not file.is_file():

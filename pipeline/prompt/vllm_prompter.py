@@ -14,7 +14,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,8 +25,10 @@ from pipeline.prompt.engine_times import engine_times
 from pipeline.prompt.profile import Decision, Profile, load_profile
 from pipeline.prompt.prompter_checkpoint import (
     ImageRule,
+    bring_checkpoint,
     check_checkpoint,
     check_image_size,
+    checkpoint_folder,
     checkpoint_id,
     image_rule,
     load_processor,
@@ -82,12 +83,14 @@ class _Outcome:
 def check_model(model: str, options: VllmOptions, look: Decision | None = None) -> None:
     """Check checkpoint, options and image size before anything is loaded.
 
-    `look`: a one-token look whose image is checked too. Hub ids pass. Raises InputError.
+    `look`: a one-token look whose image is checked too. Hub ids that are not in the cache pass. Raises
+    InputError.
     """
     profile = load_profile(options.profile)
     path = resolve_model(model)
-    check_checkpoint(path)
-    rule = local_image_rule(Path(path))
+    check_checkpoint(path, options.revision)
+    folder = checkpoint_folder(path, options.revision)
+    rule = None if folder is None else local_image_rule(folder)
     if rule is not None:
         _check_size(profile, rule, options)
         if look is not None and look.image_px is not None:
@@ -139,9 +142,10 @@ class VllmPrompter:
         self._parse = PARSERS[parser]
         self._margins = margins or BoxMargins()
         self._max_tokens = options.max_tokens or self._profile.max_tokens
+        self._model_id = checkpoint_id(path, options.revision)
+        path = bring_checkpoint(path, options.revision)
         self._processor = load_processor(path, options.revision)
         _check_size(self._profile, image_rule(self._processor.image_processor.to_dict()), options)
-        self._model_id = checkpoint_id(path, options.revision)
         with engine_times() as self._load_times:
             self._engine = start_engine(path, options, self._profile.largest_image_px)
         self._slots = asyncio.Semaphore(options.max_num_seqs)

@@ -45,6 +45,7 @@ from pipeline.run.prepare import (
     claim,
     find_imagery,
     plan_run,
+    with_commits,
 )
 from pipeline.run.ray_engine import ActorStage, RayMeters, on_one_machine, run_actors, run_tasks_ray
 from pipeline.run.rehearsal import rehearse
@@ -77,6 +78,7 @@ def run_region(request: RunRequest, *, say: Say = print) -> int:
     started = time.monotonic()
     say = patient(say)
     _set_cache(request.runner)
+    request = with_commits(request)
     found = find_imagery(request)
     kept = kept_zones(request)
     zones = divided(request.config, found, kept=kept, say=say)

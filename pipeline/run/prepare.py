@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ from pipeline.run.config import (
 from pipeline.run.earlier_start import EarlierStart, earlier_start, require_same_pins
 from pipeline.run.imagery_text import scene_notes
 from pipeline.run.infer.steps import RunContext
+from pipeline.run.models.hub_pins import PinnedModel, asked_revisions
+from pipeline.run.models.model_checks import CheckedModels, check_models, commit_models
 from pipeline.run.plan_imagery import FoundImagery, area_text, plan_found, read_area, search_imagery
 from pipeline.run.scene_pins import named_scene, pins_of
 from pipeline.segment.build_segmenter import check_segmenter, pinned_parameters
@@ -79,6 +81,8 @@ class RunRequest:
     """What an hour costs, and what the run may."""
     measured_by: str | None = None
     """A run that tells a dry run how long this one would take."""
+    models: tuple[PinnedModel, ...] = ()
+    """Models that come from the hub, at the commits that `config` has (`with_commits`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +103,8 @@ class PlannedRun:
     """Every scene and item found, for scenes.parquet."""
     searches: tuple[Mapping[str, Any], ...] = ()
     """What was asked of catalogues."""
+    models: CheckedModels = field(default_factory=CheckedModels)
+    """What is known of the models before they are loaded."""
 
     @property
     def fingerprint(self) -> str:
@@ -107,7 +113,15 @@ class PlannedRun:
 
 def plan_request(request: RunRequest) -> PlannedRun:
     """Check every input and plan the run; writes nothing. Raises InputError or SourceError."""
-    return plan_run(request, find_imagery(request))
+    return plan_run(with_commits(request), find_imagery(request))
+
+
+def with_commits(request: RunRequest) -> RunRequest:
+    """Hold the commits of models of the hub in a request, those of an earlier start where there was one.
+    Raises InputError.
+    """
+    preset, models = commit_models(request.config.preset, None if request.new_run else RunDir(request.out))
+    return replace(request, config=replace(request.config, preset=preset), models=models)
 
 
 def find_imagery(request: RunRequest) -> FoundImagery:
@@ -136,6 +150,7 @@ def plan_run(request: RunRequest, found: FoundImagery) -> PlannedRun:
     check_second_looks(config.gate, config.verifier, config.prompter)
     runner = choose_runner(request.runner, plan.n_tiles)
     check_engines(config.preset, runner.name)
+    models = check_models(config.preset, request.models, runner, dry_run=request.dry_run)
     check_segmenter(config.segmenter, plan.grid)
     parameters = fingerprint_parameters(config, plan, aoi)
     if earlier is not None and earlier.fingerprint == fingerprint(parameters):
@@ -151,6 +166,7 @@ def plan_run(request: RunRequest, found: FoundImagery) -> PlannedRun:
         notes=notes,
         found=imagery.rows,
         searches=imagery.searches,
+        models=models,
     )
 
 
@@ -362,6 +378,7 @@ def start_info(
             "resources": asdict(preset.resources),
             "limits": asdict(preset.limits),
             "open_files": preset.load.open_files,
+            **({"hub": asked_revisions(request.models)} if request.models else {}),
         },
         models={"prompter": asdict(preset.prompter), "segmenter": asdict(preset.segmenter)},
         stretches={source.scene.scene_id: source.to_dict() for source in sources},

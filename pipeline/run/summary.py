@@ -14,6 +14,7 @@ from pipeline.prompt.looks.gate_audit import gate_figures, gate_text
 from pipeline.run.imagery_text import unjudged_rows
 from pipeline.run.merge.model_counts import CUT_REPLIES
 from pipeline.run.merge.publish import Published
+from pipeline.run.models.models_text import models_rows
 from pipeline.run.prepare import PlannedRun
 from pipeline.schema.tiling import RunGrid
 from pipeline.world.oracle import background_text, parse_oracle
@@ -60,6 +61,7 @@ def plan_text(planned: PlannedRun) -> str:
         "model calls": _model_calls(planned),
         **_truth(planned),
         **_second_looks(planned),
+        **models_rows(planned.request.config.preset, planned.models),
         "runner": str(planned.runner),
         "output": str(RunDir(planned.request.out).path),
     }

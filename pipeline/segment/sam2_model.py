@@ -156,23 +156,23 @@ def _targets(node: object) -> Iterator[str]:
             yield from _targets(value)
 
 
-def find_weights(checkpoint: str) -> Path:
-    """Find the local file of a checkpoint; a hub id is downloaded. Raises ModelError."""
+def find_weights(checkpoint: str, revision: str | None = None) -> Path:
+    """Find the local file of a checkpoint; a hub id is downloaded, at this revision. Raises ModelError."""
     path = resolve_path(checkpoint)
     if path.is_file():
         return path
     if not is_hub_weights(checkpoint):
         remedy = "name a .safetensors or .pt file, or a hub id such as facebook/sam2.1-hiera-small"
         raise ModelError(f"checkpoint {path} does not exist; {remedy}")
-    return _download(checkpoint)
+    return _download(checkpoint, revision)
 
 
-def _download(hub_id: str) -> Path:
+def _download(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download
 
     filename = hub_entry(hub_id)[1]
     try:
-        return Path(hf_hub_download(repo_id=hub_id, filename=filename))
+        return Path(hf_hub_download(repo_id=hub_id, filename=filename, revision=revision))
     except Exception as error:
         raise ModelError(
             f"{filename} of {hub_id} could not be fetched ({type(error).__name__}: {error}); "

@@ -64,7 +64,7 @@ class Sam2Segmenter:
         self._device = find_device(options.device)
         began = time.monotonic()
         config = resolve_config(options.config, options.checkpoint)
-        weights = find_weights(options.checkpoint)
+        weights = find_weights(options.checkpoint, options.revision)
         model = build_architecture(config, options.image_px)
         load_weights(model, weights)
         try:

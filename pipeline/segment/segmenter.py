@@ -87,6 +87,8 @@ class Sam2Options:
     """A local .safetensors or .pt file, or a hub id such as facebook/sam2.1-hiera-small. Empty: the embedded
     weights.
     """
+    revision: str | None = None
+    """Revision of a hub id; ignored for files. None: its main branch."""
     device: str = "auto"
     """auto (cuda when there is one), cpu, cuda, cuda:1, ..."""
     image_px: int | None = None
@@ -106,4 +108,7 @@ class Sam2Options:
 
     def result_parameters(self) -> dict[str, object]:
         """Every option that can change a result, for a fingerprint."""
-        return {key: value for key, value in asdict(self).items() if key not in HOW_IT_RUNS}
+        every = {key: value for key, value in asdict(self).items() if key not in HOW_IT_RUNS}
+        if every["revision"] is None:
+            del every["revision"]
+        return every

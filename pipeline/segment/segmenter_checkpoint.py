@@ -39,7 +39,7 @@ def check_sam2(options: Sam2Options) -> None:
     try:
         config = resolve_config(options.config, options.checkpoint)
         if is_hub_weights(options.checkpoint):
-            _check_hub(options.checkpoint)
+            _check_hub(options.checkpoint, options.revision)
             return
     except ModelError as error:
         raise InputError(
@@ -61,13 +61,13 @@ def check_sam2(options: Sam2Options) -> None:
     _check_version(path, shapes, config, model)
 
 
-def _check_hub(hub_id: str) -> None:
+def _check_hub(hub_id: str, revision: str | None) -> None:
     _, weights = hub_entry(hub_id)
     if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
         return
     from huggingface_hub import try_to_load_from_cache
 
-    if not isinstance(try_to_load_from_cache(repo_id=hub_id, filename=weights), str):
+    if not isinstance(try_to_load_from_cache(repo_id=hub_id, filename=weights, revision=revision), str):
         came = f"{hub_id} with HF_HUB_OFFLINE set and {weights} not in the local cache"
         raise InputError(
             "the segmenter's checkpoint must be at hand",

@@ -97,6 +97,7 @@ class DecidingProcessor:
 
 def deciding_prompter(monkeypatch: pytest.MonkeyPatch, engine: DecidingEngine) -> VllmPrompter:
     """A prompter of the embedded profile over `engine`."""
+    monkeypatch.setattr(vllm_prompter, "bring_checkpoint", lambda path, _: path)
     monkeypatch.setattr(vllm_prompter, "load_processor", lambda *_: DecidingProcessor())
     monkeypatch.setattr(vllm_prompter, "start_engine", lambda *_: engine)
     monkeypatch.setattr(decision_module, "_one_token", lambda ids: SimpleNamespace(kind="one", token_ids=ids))

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hub_server import serving_hub, use_hub
 from whole_checkpoint import write_whole_checkpoint
 
 from pipeline.errors import InputError, ModelError
 from pipeline.prompt.profile import load_profile
 from pipeline.prompt.prompter_checkpoint import (
     ImageRule,
+    bring_checkpoint,
     check_checkpoint,
     check_context,
     check_image_size,
+    checkpoint_folder,
     checkpoint_id,
     image_rule,
     is_hub_model,
@@ -163,24 +166,28 @@ def test_a_query_fits_to_the_token(query: str) -> None:
     text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     assert prompt_text(Path(SHIPPED), profile, query.strip()) == text
     n = len(processor(text=[text], images=[Image.new("RGB", (252, 252))])["input_ids"][0])
-    check_context(SHIPPED, profile, ["tanks", query.strip()], max_model_len=n + 640, max_tokens=640)
+    check_context(Path(SHIPPED), profile, ["tanks", query.strip()], max_model_len=n + 640, max_tokens=640)
     said = (
         rf"Got: {n + 639} for {n + 640} tokens, 81 of the image, {n - 81} of the prompt .* "
         rf"up to 640 of the reply, for '{query[:20]}"
     )
     with pytest.raises(InputError, match=said):
-        check_context(SHIPPED, profile, ["tanks", query.strip()], max_model_len=n + 639, max_tokens=640)
+        check_context(Path(SHIPPED), profile, ["tanks", query.strip()], max_model_len=n + 639, max_tokens=640)
 
 
 def test_queries_of_the_shipped_preset_s_length_limit() -> None:
     """512 characters are few tokens in the language of its training and too many in another script."""
     check_context(
-        SHIPPED, load_profile("embedded"), [LONG["english"][:512]], max_model_len=1024, max_tokens=640
+        Path(SHIPPED), load_profile("embedded"), [LONG["english"][:512]], max_model_len=1024, max_tokens=640
     )
     for name in ("cyrillic", "chinese"):
         with pytest.raises(InputError, match="shorter query"):
             check_context(
-                SHIPPED, load_profile("embedded"), [LONG[name][:512]], max_model_len=1024, max_tokens=640
+                Path(SHIPPED),
+                load_profile("embedded"),
+                [LONG[name][:512]],
+                max_model_len=1024,
+                max_tokens=640,
             )
 
 
@@ -199,12 +206,12 @@ def test_the_template_is_found_in_any_of_its_files_or_done_without(tmp_path: Pat
 
 def test_what_is_unknown_before_loading_is_left_to_the_engine(tmp_path: Path) -> None:
     room = {"max_model_len": 1, "max_tokens": 1}
-    check_context("owner/some-model-3B", load_profile("embedded"), ["tanks"], **room)
+    check_context(Path("owner/some-model-3B"), load_profile("embedded"), ["tanks"], **room)
     (tmp_path / "tokenizer.json").write_text("{")
-    check_context(str(tmp_path), load_profile("embedded"), ["tanks"], **room)
+    check_context(tmp_path, load_profile("embedded"), ["tanks"], **room)
     (tmp_path / "preprocessor_config.json").write_text('{"patch_size": 14, "merge_size": 2}')
     with pytest.raises(InputError, match=r"readable tokenizer\.json"):
-        check_context(str(tmp_path), load_profile("embedded"), ["tanks"], **room)
+        check_context(tmp_path, load_profile("embedded"), ["tanks"], **room)
 
 
 def test_a_processor_without_a_template_is_no_prompter(tmp_path: Path) -> None:
@@ -219,3 +226,29 @@ def test_a_processor_without_a_template_is_no_prompter(tmp_path: Path) -> None:
         check_checkpoint(str(folder))
     with pytest.raises(ModelError, match="no chat template, so every tile would fail"):
         load_processor(str(folder), None)
+
+
+def test_a_checkpoint_of_the_hub_is_loaded_from_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is needed is fetched once; when all is there, no hub is asked."""
+    folder = write_whole_checkpoint(tmp_path / "whole")
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with serving_hub() as hub:
+        use_hub(monkeypatch, hub, tmp_path / "cache")
+        commit = hub.add("owner/name", {**files, "optimizer.pt": b"x", "old/config.json": b"{}"})
+        assert checkpoint_folder("owner/name", commit) is None
+        check_checkpoint("owner/name", commit)
+        found = Path(bring_checkpoint("owner/name", commit))
+        assert {path.name for path in found.iterdir()} == set(files)
+        assert checkpoint_folder("owner/name", commit) == found
+    use_hub(monkeypatch, None, tmp_path / "cache")
+    assert Path(bring_checkpoint("owner/name", commit)) == found
+    assert bring_checkpoint(str(folder), None) == str(folder)
+    (found / "model.safetensors").unlink()
+    check_checkpoint("owner/name", commit)  # weights may still have to come
+    with pytest.raises(ModelError, match=r"could not be fetched .*fetch_models"):
+        bring_checkpoint("owner/name", commit)
+    (found / "vocab.json").unlink()
+    with pytest.raises(InputError, match="no tokenizer"):
+        check_checkpoint("owner/name", commit)

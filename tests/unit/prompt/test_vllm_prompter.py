@@ -97,6 +97,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[VllmPrompter, 
         script: Callable[[str, int], tuple[str, str]], parser: ParserName = "robust", **options: Any
     ) -> tuple[VllmPrompter, ScriptedEngine]:
         engine = ScriptedEngine(script)
+        monkeypatch.setattr(vllm_prompter, "bring_checkpoint", lambda path, _: path)
         monkeypatch.setattr(vllm_prompter, "load_processor", lambda *_: PlainProcessor())
         monkeypatch.setattr(vllm_prompter, "start_engine", lambda *_: engine)
         monkeypatch.setattr(vllm_prompter, "answer_sampling", lambda **asked: SimpleNamespace(**asked))

@@ -1,0 +1,200 @@
+"""Hub ids of a run become commits, once, when it is planned.
+
+1. `hub_models` names the repositories that a preset's models come from.
+2. `pin_models` finds their commits, and puts them into the options: so the fingerprint has them, run.json
+   has them, and every worker loads them. A run that goes on keeps the commits that it began with, whatever a
+   branch means by now (`earlier_commits`).
+3. Where the hub does not answer, the cache on this machine counts. `require_models` says what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pipeline.errors import InputError, ModelError
+from pipeline.files.hub.hub_repository import HubFile, HubRepository, look_up, note_commit
+from pipeline.files.store.store_path import StorePath
+from pipeline.prompt.checkpoint_files import check_files, is_needed
+from pipeline.prompt.prompter_checkpoint import is_hub_model, resolve_model
+from pipeline.run.config import Preset
+from pipeline.segment.sam2_model import hub_entry, is_hub_weights
+from pipeline.write.run_dir import RunDir
+
+ModelRole = Literal["prompter", "segmenter"]
+
+SMALL_BYTES = 32_000_000
+"""Files up to this size are fetched when a run is planned: settings, templates, tokenizers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubModel:
+    """A model that a preset names by its hub id."""
+
+    role: ModelRole
+    repo_id: str
+    revision: str | None
+    """As the user gave it. None: the main branch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PinnedModel:
+    """A model of the hub at its commit."""
+
+    model: HubModel
+    repository: HubRepository
+    kept: bool = False
+    """Whether the run began with this commit before."""
+
+    @property
+    def needed(self) -> tuple[HubFile, ...]:
+        """Its files that are loaded or say what one may do with it."""
+        return needed_files(self.model, self.repository)
+
+
+def hub_models(preset: Preset) -> tuple[HubModel, ...]:
+    """Name the models of a preset that come from the hub. Raises InputError for an unknown SAM2."""
+    found = []
+    prompter = preset.prompter
+    if prompter.kind == "vllm" and is_hub_model(resolve_model(prompter.model)):
+        found.append(HubModel(role="prompter", repo_id=prompter.model, revision=prompter.vllm.revision))
+    segmenter = preset.segmenter
+    if segmenter.kind == "sam2" and is_hub_weights(segmenter.checkpoint):
+        try:
+            hub_entry(segmenter.checkpoint)
+        except ModelError as error:
+            raise InputError(
+                "the segmenter must be a known SAM2", came=str(error), remedy="correct the checkpoint"
+            ) from error
+        found.append(HubModel(role="segmenter", repo_id=segmenter.checkpoint, revision=segmenter.revision))
+    return tuple(found)
+
+
+def needed_files(model: HubModel, repository: HubRepository) -> tuple[HubFile, ...]:
+    """Choose the files of a repository that a model needs."""
+    if model.role == "prompter":
+        return tuple(file for file in repository.files if is_needed(file.name))
+    weights = hub_entry(model.repo_id)[1]
+    return tuple(file for file in repository.files if file.name in (weights, "README.md", "LICENSE"))
+
+
+def pin_models(preset: Preset, earlier: Mapping[HubModel, str]) -> tuple[Preset, tuple[PinnedModel, ...]]:
+    """Find the commit of every model, and put it into the options.
+
+    `earlier`: commits that the run began with. Raises InputError for a repository or a revision that the hub
+    does not have or does not give.
+    """
+    pinned = []
+    for model in hub_models(preset):
+        kept = earlier.get(model)
+        repository = look_up(model.repo_id, kept or model.revision)
+        pinned.append(
+            PinnedModel(
+                model=model, repository=replace(repository, asked=model.revision), kept=kept is not None
+            )
+        )
+    for one in pinned:
+        commit = one.repository.commit
+        if commit is None:
+            continue
+        if one.model.role == "prompter":
+            vllm = replace(preset.prompter.vllm, revision=commit)
+            preset = replace(preset, prompter=replace(preset.prompter, vllm=vllm))
+        else:
+            preset = replace(preset, segmenter=replace(preset.segmenter, revision=commit))
+    return preset, tuple(pinned)
+
+
+def require_models(models: tuple[PinnedModel, ...], *, elsewhere: bool) -> None:
+    """Check that every model can be had. Raises InputError.
+
+    `elsewhere`: other machines load them, which may have weights that this one has not. Their commit must be
+    known here all the same.
+    """
+    for one in models:
+        repository = one.repository
+        if not repository.away:
+            continue
+        if repository.commit is None or repository.folder is None:
+            raise _not_here(one, "nothing of it in the cache")
+        if elsewhere:
+            continue
+        if one.model.role == "prompter":
+            try:
+                check_files(repository.folder)
+            except InputError as error:
+                raise _not_here(one, f"in the cache {error.came}") from error
+        elif not repository.here(weights := hub_entry(one.model.repo_id)[1]):
+            raise _not_here(one, f"no {weights} in the cache")
+
+
+def _not_here(one: PinnedModel, why: str) -> InputError:
+    from huggingface_hub import constants
+
+    return InputError(
+        f"the {one.model.role} must be on the hub or in the cache {constants.HF_HUB_CACHE}",
+        came=f"{one.model.repo_id}: the hub does not answer ({one.repository.away}), and {why}",
+        remedy="fetch it where the hub answers with jobs/fetch_models.py, and bring the folder here; or set "
+        "HF_ENDPOINT to a mirror",
+    )
+
+
+def fetch_small(models: tuple[PinnedModel, ...]) -> None:
+    """Bring the small files of prompters into the cache, so that they can be checked. Raises InputError."""
+    from huggingface_hub import hf_hub_download
+
+    for one in models:
+        repository = one.repository
+        note_commit(repository)
+        if one.model.role != "prompter" or repository.away:
+            continue
+        for file in one.needed:
+            if file.size > SMALL_BYTES or file.name.endswith(".safetensors") or repository.here(file.name):
+                continue
+            try:
+                hf_hub_download(repository.repo_id, file.name, revision=repository.commit)
+            except Exception as error:  # many types, of three libraries
+                raise InputError(
+                    "the files of a model must come from the hub",
+                    came=f"{file.name} of {repository.repo_id}: {type(error).__name__}: {error}",
+                    remedy="start the same command again",
+                ) from error
+
+
+def asked_revisions(models: tuple[PinnedModel, ...]) -> dict[str, dict[str, Any]]:
+    """Say for run.json what was asked of the hub: role -> id, revision asked for, and commit."""
+    return {
+        one.model.role: {
+            "id": one.model.repo_id,
+            "asked": one.model.revision,
+            "commit": one.repository.commit,
+        }
+        for one in models
+    }
+
+
+def earlier_commits(run_dir: RunDir) -> dict[HubModel, str]:
+    """Read the commits that the run in a directory began with. Empty: there is none, or it asked no hub."""
+    places = [run_dir.run_json, *_zones(run_dir)]
+    found: dict[HubModel, str] = {}
+    for place in places:
+        try:
+            said = json.loads(place.read_bytes())["settings"]["hub"]
+            for role, one in said.items():
+                model = HubModel(role=role, repo_id=str(one["id"]), revision=one["asked"])
+                if one["commit"]:
+                    found.setdefault(model, str(one["commit"]))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            continue
+    return found
+
+
+def _zones(run_dir: RunDir) -> list[StorePath]:
+    """run.json of every zone of a run of several."""
+    try:
+        zones = json.loads(run_dir.run_json.read_bytes()).get("zones", ())
+        return [run_dir.path / str(zone["path"]) / "run.json" for zone in zones]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return []

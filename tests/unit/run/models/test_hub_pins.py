@@ -1,0 +1,137 @@
+"""Hub ids become commits once, and stay those that a run began with: real client, real server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hub_server import Hub, serving_hub, use_hub
+from whole_checkpoint import write_whole_checkpoint
+
+from pipeline.errors import InputError
+from pipeline.run.config import Preset, build_preset, merge_tables, preset_tables
+from pipeline.run.models.hub_pins import (
+    HubModel,
+    asked_revisions,
+    earlier_commits,
+    fetch_small,
+    hub_models,
+    pin_models,
+    require_models,
+)
+from pipeline.write.run_dir import RunDir
+
+PROMPTER = "RicardoString/Think2Seg-RS-3B"
+SEGMENTER = "facebook/sam2.1-hiera-small"
+WEIGHTS = "sam2.1_hiera_small.pt"
+
+
+def published(**tables: object) -> Preset:
+    return build_preset(merge_tables(preset_tables("think2seg-3b"), tables))
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    folder = write_whole_checkpoint(tmp_path / "whole")
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with serving_hub() as hub:
+        hub.add(PROMPTER, {**files, "model.safetensors": bytes(3000), "trainer/optimizer.pt": bytes(50)})
+        hub.add(SEGMENTER, {WEIGHTS: bytes(4000), "model.safetensors": bytes(4000), "README.md": b"card"})
+        use_hub(monkeypatch, hub, tmp_path / "cache")
+        yield hub
+
+
+def test_the_options_hold_the_commits(hub: Hub) -> None:
+    preset, models = pin_models(published(), {})
+    assert preset.prompter.vllm.revision == hub.refs[PROMPTER]["main"]
+    assert preset.segmenter.revision == hub.refs[SEGMENTER]["main"]
+    assert preset.prompter.vllm.result_parameters()["revision"] == hub.refs[PROMPTER]["main"]
+    assert preset.segmenter.result_parameters()["revision"] == hub.refs[SEGMENTER]["main"]
+    assert [file.name for file in models[1].needed] == ["README.md", WEIGHTS]
+    assert "trainer/optimizer.pt" not in {file.name for file in models[0].needed}
+    assert asked_revisions(models)["segmenter"] == {
+        "id": SEGMENTER,
+        "asked": None,
+        "commit": hub.refs[SEGMENTER]["main"],
+    }
+    assert len([path for _, path, _ in hub.asked if path.startswith("/api/models/")]) == 2
+
+
+def test_files_and_shipped_models_ask_no_hub(hub: Hub, tmp_path: Path) -> None:
+    assert hub_models(build_preset(preset_tables("embedded"))) == ()
+    assert hub_models(build_preset(preset_tables("mobile-sam"))) == ()
+    local = published(prompter={"model": str(tmp_path / "whole")}, segmenter={"checkpoint": "w.pt"})
+    assert pin_models(local, {}) == (local, ())
+    assert hub.asked == []
+    with pytest.raises(InputError, match="known SAM2"):
+        hub_models(published(segmenter={"checkpoint": "somebody/else"}))
+
+
+def test_a_run_keeps_the_commit_that_it_began_with(hub: Hub, tmp_path: Path) -> None:
+    _, began = pin_models(published(), {})
+    first = hub.refs[PROMPTER]["main"]
+    run_dir = RunDir(tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/run.json").write_text(json.dumps({"settings": {"hub": asked_revisions(began)}}))
+    later = hub.add(PROMPTER, {**hub.commits[PROMPTER][first], "config.json": b"{}"})
+    assert later != first
+
+    earlier = earlier_commits(run_dir)
+    preset, models = pin_models(published(), earlier)
+    assert preset.prompter.vllm.revision == first
+    assert models[0].kept
+    assert asked_revisions(models) == asked_revisions(began)
+    assert pin_models(published(), {})[0].prompter.vllm.revision == later
+    asks_for_it = published(prompter={"vllm": {"revision": later}})
+    assert pin_models(asks_for_it, earlier)[0].prompter.vllm.revision == later
+
+
+def test_zones_of_a_run_have_its_commits(tmp_path: Path) -> None:
+    zone = tmp_path / "zones/EPSG_32636"
+    zone.mkdir(parents=True)
+    said = {"prompter": {"id": PROMPTER, "asked": "v1", "commit": "a" * 40}}
+    (zone / "run.json").write_text(json.dumps({"settings": {"hub": said}}))
+    (tmp_path / "run.json").write_text(json.dumps({"zones": [{"path": "zones/EPSG_32636"}]}))
+    assert earlier_commits(RunDir(tmp_path)) == {
+        HubModel(role="prompter", repo_id=PROMPTER, revision="v1"): "a" * 40
+    }
+    assert earlier_commits(RunDir(tmp_path / "none")) == {}
+
+
+def test_what_is_small_comes_here_and_serves_while_the_hub_is_away(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset, models = pin_models(published(), {})
+    fetch_small(models)
+    assert models[0].repository.here("config.json")
+    assert not models[0].repository.here("model.safetensors")
+    use_hub(monkeypatch, None, tmp_path / "cache")
+    again, away = pin_models(published(), {})
+    assert again.prompter.vllm.revision == preset.prompter.vllm.revision
+    with pytest.raises(InputError, match=r"Think2Seg-RS-3B: the hub does not answer .* no weights"):
+        require_models(away[:1], elsewhere=False)
+    require_models(away[:1], elsewhere=True)
+    with pytest.raises(InputError, match=r"sam2\.1-hiera-small: .* nothing of it in the cache.*fetch_models"):
+        require_models(away[1:], elsewhere=True)
+    assert again.segmenter.revision == preset.segmenter.revision  # noted, though nothing of it is here
+
+
+def test_the_cache_suffices_when_all_is_there(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import hf_hub_download
+
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    hub.add(PROMPTER, whole)
+    for repo_id in (PROMPTER, SEGMENTER):
+        for name in hub.commits[repo_id][hub.refs[repo_id]["main"]]:
+            hf_hub_download(repo_id, name)
+    use_hub(monkeypatch, None, tmp_path / "cache")
+    _, models = pin_models(published(), {})
+    require_models(models, elsewhere=False)
+    unknown = replace(models[0], repository=replace(models[0].repository, commit=None))
+    with pytest.raises(InputError, match="nothing of it in the cache"):
+        require_models((unknown,), elsewhere=True)
