@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import InputError, ModelError
 from pipeline.files.hub.hub_repository import cached_folder
 from pipeline.prompt.checkpoint_files import (
+    IMAGE_SETTINGS,
     NEEDED,
     UNNEEDED,
     chat_template,
@@ -23,6 +24,7 @@ from pipeline.prompt.checkpoint_files import (
     is_complete,
     read_json,
 )
+from pipeline.prompt.known_classes import check_classes
 from pipeline.prompt.profile import Profile
 from pipeline.prompt.template import chat_messages
 
@@ -80,8 +82,8 @@ def check_checkpoint(model: str, revision: str | None = None) -> None:
 
     Raises:
         InputError: the directory or its config.json is missing or unreadable, its architecture is not one of
-            `SUPPORTED_MODEL_TYPES`, or a file is missing or cut off (`checkpoint_files`). Weights of a hub id
-            may still have to come.
+            `SUPPORTED_MODEL_TYPES` or not served by what is installed (`known_classes`), or a file is missing
+            or cut off (`checkpoint_files`). Weights of a hub id may still have to come.
     """
     folder = checkpoint_folder(model, revision)
     if folder is None:
@@ -102,6 +104,16 @@ def check_checkpoint(model: str, revision: str | None = None) -> None:
             remedy="choose a vision-language checkpoint of one of these families",
         )
     check_files(folder, weights=not is_hub_model(model))
+    check_classes(str(folder), config, _processor_settings(folder))
+
+
+def _processor_settings(folder: Path) -> Mapping[str, Any]:
+    """Settings of the file that says which processor a checkpoint has."""
+    found: dict[str, Any] = {}
+    for name in (*IMAGE_SETTINGS, "tokenizer_config.json"):
+        if (folder / name).is_file():
+            found = {**read_json(folder / name), **found}
+    return found
 
 
 def bring_checkpoint(model: str, revision: str | None) -> str:

@@ -3,7 +3,8 @@
 python -m pipeline.run.pods.fetch_models --from s3://bucket/models/hub --to /opt/terraquery/hub
 
 The bucket holds a folder of the hub's cache as it is on a disk: `models--OWNER--NAME/snapshots/COMMIT/FILE`
-and `refs/main`. Links are files there. It is filled once, with `hf download` and `aws s3 sync`.
+and `refs/main`. Links are files there. It is filled once, with
+`jobs/fetch_models.py` and `aws s3 sync`.
 
 A file of a commit that is here in its full size is not fetched again; `refs`, which say what commit counts,
 are. No file is left in part.
@@ -40,7 +41,7 @@ def fetch_models(source: StorePath, to: Path) -> tuple[int, int]:
         raise InputError(
             "--from must hold the weights of the models",
             came=f"nothing in {source}",
-            remedy="fill it: hf download ID --cache-dir hub, then aws s3 sync hub ADDRESS",
+            remedy="fill it: jobs/fetch_models.py --preset NAME --to hub, then aws s3 sync hub ADDRESS",
         )
     with ThreadPoolExecutor(AT_ONCE) as pool:
         sizes = list(pool.map(lambda entry: _fetch(source, entry, to), entries))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+ARCHITECTURES = ["Qwen2_5_VLForConditionalGeneration"]
 SETTINGS = {"patch_size": 14, "merge_size": 2, "min_pixels": 3136, "max_pixels": 12_845_056}
 
 
@@ -22,7 +23,9 @@ def write_whole_checkpoint(
 ) -> Path:
     """Write the files of a complete one."""
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": model_type, "architectures": ARCHITECTURES})
+    )
     (folder / "model.safetensors").write_bytes(weights_bytes())
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     (folder / "vocab.json").write_text("{}")
