@@ -1,0 +1,157 @@
+"""From a finished run to an interval through the jobs, and the review page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from assessed_runs import AssessedRun, make_assessed_run
+from job_files import load_job
+from reviewed_worlds import true_answers
+
+main = load_job("assess").main
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def assessed(tmp_path_factory: pytest.TempPathFactory) -> AssessedRun:
+    return make_assessed_run(tmp_path_factory.mktemp("assessed"), seed=8)
+
+
+@pytest.fixture(scope="module")
+def review(assessed: AssessedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("review")
+    words = ["plan", str(assessed.run), "--out", str(folder), "--quiet"]
+    assert main([*words, "--objects", "12", "--cells", "10", "--points", "12"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine (Debian, Ubuntu: apt-get install chromium)")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def test_a_csv_that_was_filled_in_gives_intervals(
+    assessed: AssessedRun, review: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = true_answers(review, {0: assessed.truth})["labels"]
+    header, *rows = (review / "sample.csv").read_text().splitlines()
+    filled = [header]
+    for row in rows:
+        answer = labels[row.split(",")[0]]
+        filled.append(f"{row[:-1].rsplit(',', 1)[0]},{answer['label']},{answer.get('n_missed', '')}")
+    (tmp_path / "filled.csv").write_text("\n".join(filled))
+    words = ["estimate", str(review), "--labels", str(tmp_path / "filled.csv")]
+    assert main([*words, "--json"]) == 0
+    (query,) = json.loads(capsys.readouterr().out)["queries"]
+    for name, value in (("precision", assessed.truth.precision), ("recall", assessed.truth.recall)):
+        assert query[name]["low"] <= value <= query[name]["high"]
+    assert main(words) == 0
+    assert "recall (objects)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["plan", "RUN", "--out", "OUT", "--objects", "-1"], "--objects must be 0 or more"),
+        (["plan", "RUN", "--out", "OUT", "--cell-px", "2"], "--cell-px must be 16 to 4096"),
+        (["plan", "OUT", "--out", "OUT"], "without a run.json"),
+        (["estimate", "OUT", "--labels", "x.json"], "needs design.json"),
+        (["estimate", "REVIEW", "--labels", "OUT"], "--labels"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    assessed: AssessedRun,
+    review: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    says: str,
+) -> None:
+    places = {"RUN": str(assessed.run), "OUT": str(tmp_path), "REVIEW": str(review)}
+    assert main([places.get(word, word) for word in words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
+
+
+def test_the_page_is_answered_by_keys_in_a_browser(
+    assessed: AssessedRun, review: Path, browser: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Open, answer every unit by its key, reload on the way, save, and estimate."""
+    page = browser.new_page()
+    asked: list[str] = []
+    wrong: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text))
+    page.goto((review / "review.html").as_uri())
+    answers = true_answers(review, {0: assessed.truth})["labels"]
+    shown = json.loads(page.locator("#design").text_content())["items"]
+    assert {item["id"] for item in shown} == set(answers)
+    half = len(shown) // 2
+    for place, item in enumerate(shown):
+        if place == half:
+            page.reload()  # what was answered stays in the browser
+            assert page.locator("#done").text_content() == f"{half} of {len(shown)} answered"
+        assert page.locator("figure img").count() == (1 if item["kind"] == "point" else 2)
+        press(page, item["kind"], answers[item["id"]], slip=item is not shown[-1])
+    assert page.locator("#end").is_visible()
+    page.locator("#reviewer").fill("Ada")
+    page.locator("#reviewer").blur()
+    with page.expect_download() as download:
+        page.keyboard.press("s")
+    download.value.save_as(tmp_path / "labels.json")
+    saved = json.loads((tmp_path / "labels.json").read_text())
+    assert saved["reviewer"] == "Ada"
+    assert saved["labels"] == answers
+    assert main(["estimate", str(review), "--labels", str(tmp_path / "labels.json")]) == 0
+    assert "precision (objects)" in capsys.readouterr().out
+    assert wrong == []
+    assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob"}
+    assert [url for url in asked if url.startswith("file")] == [(review / "review.html").as_uri()] * 2
+
+
+def press(page: Any, kind: str, answer: dict[str, Any], *, slip: bool) -> None:
+    """The keys of one answer; `slip`: after another one and back."""
+    if kind == "cell" and answer["n_missed"]:
+        for _ in range(answer["n_missed"]):
+            page.keyboard.press("m")
+        page.keyboard.press("Enter")
+        return
+    if slip:
+        page.keyboard.press("u")
+        page.keyboard.press("b")
+    page.keyboard.press("y" if answer["label"] == "yes" else "n")
+
+
+def test_a_saved_file_is_loaded_and_that_of_another_sample_is_not(
+    review: Path, browser: Any, tmp_path: Path
+) -> None:
+    context = browser.new_context()  # an empty memory
+    page = context.new_page()
+    page.goto((review / "review.html").as_uri())
+    assert page.locator("#done").text_content().startswith("0 of")
+    document = json.loads(page.locator("#design").text_content())
+    first = document["items"][0]["id"]
+    (tmp_path / "other.json").write_text(json.dumps({"design_id": "x", "labels": {first: {"label": "yes"}}}))
+    page.locator("#load").set_input_files(tmp_path / "other.json")
+    page.wait_for_function("document.getElementById('kept').textContent.includes('another sample')")
+    given = {
+        "design_id": document["design_id"],
+        "labels": {first: {"label": "yes"}, "foreign": {"label": "no"}},
+    }
+    (tmp_path / "own.json").write_text(json.dumps(given))
+    page.locator("#load").set_input_files(tmp_path / "own.json")
+    page.wait_for_function("document.getElementById('kept').textContent.startsWith('1 answers')")
+    assert page.locator("#said").text_content() == "yes"
+    context.close()
