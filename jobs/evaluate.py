@@ -17,6 +17,7 @@ from pipeline.errors import InputError
 from pipeline.run.box_flags import add_box_option
 from pipeline.run.job_exit import exit_code, run_job
 from pipeline.run.job_options import add_preset_options, add_runner_option, job_parser
+from pipeline.run.judge_flags import add_judge_options
 
 if TYPE_CHECKING:
     from pipeline.evaluate.benchmark.prepare_benchmark import EvaluationRequest, ScoredSize
@@ -49,6 +50,11 @@ optional gate and verifier:
   are scored, as in a run, and an answer that keeps no mask counts as a rejection. To turn it on, give a
   --config FILE with the table [verifier], mode = "crop", threshold = 0.9. jobs/calibrate_gate.py proposes
   a threshold.
+
+judge:
+  --judge shows a vision-language model each answer over the truth, with the query and without any score. It
+  gives marks from 1 to 5, after GeoSeg; judges/MODEL-HASH/judge.md in --out has the means. A verdict that
+  cannot be read is missing, and counted.
 
 examples:
   # the embedded models on 24 queries about world 7;
@@ -106,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
     _add_queries(top)
     _add_models(top)
     _add_protocol(top)
+    add_judge_options(top.add_argument_group("judge"))
     _add_running(top)
     _add_finished_run(top)
     return top
@@ -353,6 +360,25 @@ def score_finished_run(args: argparse.Namespace) -> int:
     return 0
 
 
+def evaluate_benchmark(request: EvaluationRequest, args: argparse.Namespace) -> int:
+    """Evaluate, and let a judge rate the answers if one is named; returns the evaluation's exit code."""
+    # heavy imports wait until the command line is known to be well formed
+    from pipeline.evaluate.benchmark.prepare_benchmark import plan_evaluation
+    from pipeline.evaluate.benchmark.run_benchmark import run_evaluation
+    from pipeline.evaluate.judge.judge_run import judge_evaluation
+    from pipeline.evaluate.judge.vllm_judge import check_judge, judge_options
+
+    if args.judge is None:
+        if args.judge_config is not None:
+            raise InputError("--judge-config is for the engine of --judge", remedy="name the judge as well")
+        return run_evaluation(request)
+    judge = judge_options(args.judge, args.judge_config)
+    check_judge(judge)
+    code = run_evaluation(request)
+    judge_evaluation(plan_evaluation(request, say=lambda _: None), judge)
+    return code
+
+
 def main(argv: list[str] | None = None) -> int:
     """Evaluate or score, and print; returns the exit code."""
     args = parser().parse_args(argv)
@@ -360,10 +386,7 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> int:
         if args.benchmark is not None:
             request = request_of(args)
-            # heavy imports wait until the command line is known to be well formed
-            from pipeline.evaluate.benchmark.run_benchmark import run_evaluation
-
-            return run_evaluation(request)
+            return evaluate_benchmark(request, args)
         if args.run is None or args.truth is None:
             raise InputError(
                 "name what to evaluate", remedy="give --benchmark NAME:PLACE, or --run DIR --truth PLACE"

@@ -123,7 +123,7 @@ def test_margins_are_measured_and_mend_the_masks(
     gains = {gain["name"]: gain["iou"]["value"] for gain in document["gains"]}
     assert gains["none"] == pytest.approx(80 * 40 / 5000)
     assert gains["measured"] == 1
-    assert "Use them with `--refine-boxes`" in capsys.readouterr().out
+    assert "Proposed margins: left 0.25, top 0.125, right 0, bottom 0.125" in capsys.readouterr().out
 
     evaluate = load_job("evaluate")
     for name, more, iou in (

@@ -114,8 +114,17 @@ def find_faults(answers: Sequence[tuple[int, Sample, SampleRecord]], profile: Pr
         best=best,
         margins={pairs.frame: margin_estimates(pairs) for pairs in by_frame if len(pairs.said)},
         gains=checked_gain(own) if len(own.said) else [],
-        proposed=estimated_margins(own, profile.name) if best == profile.frame else None,
+        proposed=_without_noise(estimated_margins(own, profile.name), margin_estimates(own))
+        if best == profile.frame
+        else None,
     )
+
+
+def _without_noise(margins: BoxMargins | None, figures: dict[str, BoxFigure]) -> BoxMargins | None:
+    """Put margins to zero whose interval holds zero."""
+    if margins is None:
+        return None
+    return replace(margins, **{side: 0.0 for side in SIDES if figures[side].low <= 0 <= figures[side].high})
 
 
 def calibration_document(found: BoxFindings, planned: PlannedEvaluation) -> dict[str, Any]:
@@ -202,7 +211,13 @@ def _verdict(found: BoxFindings) -> list[str]:
         ]
     if found.proposed is None:
         return [f"No margins are proposed: every side needs {MIN_PAIRS} pairs. Ask more queries."]
-    return ["Use them with `--refine-boxes` and the path of boxes.json."]
+    if not found.proposed.on:
+        return ["No side is off: every interval holds zero, and the margins in boxes.json are all zero."]
+    sides = ", ".join(f"{side} {getattr(found.proposed, side):g}" for side in SIDES)
+    return [
+        f"Proposed margins: {sides} (zero where the interval holds zero). Use them with `--refine-boxes` and "
+        "the path of boxes.json. Judge them by masks as well: a segmenter may like its boxes loose."
+    ]
 
 
 def _share(estimate: BoxFigure) -> str:

@@ -31,6 +31,7 @@ def test_right_boxes_propose_margins_of_zero() -> None:
     assert found.proposed is not None
     assert not found.proposed.on
     page = boxes_markdown(found, {"prompter": "some@1"})
+    assert "No side is off" in page
     assert page.startswith("# Boxes of some@1, profile `vision-reasoner`\n")
     assert "| image_px (the profile) | 100.0 [100.0, 100.0] | 72 |  |" in page
     assert "| none | 100.0 [100.0, 100.0] | 100.0 [100.0, 100.0] |" in page
