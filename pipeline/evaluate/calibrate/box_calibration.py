@@ -124,7 +124,10 @@ def _without_noise(margins: BoxMargins | None, figures: dict[str, BoxFigure]) ->
     """Put margins to zero whose interval holds zero."""
     if margins is None:
         return None
-    return replace(margins, **{side: 0.0 for side in SIDES if figures[side].low <= 0 <= figures[side].high})
+    off = {side: not figures[side].low <= 0 <= figures[side].high for side in SIDES}
+    return BoxMargins(
+        **{side: getattr(margins, side) if off[side] else 0.0 for side in SIDES}, profile=margins.profile
+    )
 
 
 def calibration_document(found: BoxFindings, planned: PlannedEvaluation) -> dict[str, Any]:
