@@ -15,7 +15,8 @@ from pipeline.prompt.reply.reply_text import decode_json
 CRITERIA = ("faithfulness", "localization", "robustness")
 """What is rated, in the order of GeoSeg's table 2 (F, L, R)."""
 
-LOWEST, HIGHEST = 1, 5
+LOWEST = 1
+HIGHEST = 5
 
 MAX_CHARS = 100_000
 """Characters of a reply that are read."""
@@ -25,7 +26,7 @@ _OBJECT = re.compile(r"\{[^{}]*\}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class JudgeMarks:
     """The three marks of one answer, each from 1 to 5."""
 
     faithfulness: int
@@ -33,7 +34,7 @@ class Verdict:
     robustness: int
 
 
-def read_verdict(reply: str) -> Verdict | None:
+def read_verdict(reply: str) -> JudgeMarks | None:
     """Read the last JSON object of a reply that holds all three marks. None: there is none. Never raises.
 
     What stands before a closing `</think>` is not read. A mark is a whole number from 1 to 5, or the same as
@@ -46,7 +47,7 @@ def read_verdict(reply: str) -> Verdict | None:
             by_name = {str(key).strip().lower(): mark for key, mark in value.items()}
             marks = [_mark(by_name.get(name)) for name in CRITERIA]
             if all(mark is not None for mark in marks):
-                return Verdict(**{n: m for n, m in zip(CRITERIA, marks, strict=True) if m is not None})
+                return JudgeMarks(**{n: m for n, m in zip(CRITERIA, marks, strict=True) if m is not None})
     return None
 
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluate.judge.verdict import CRITERIA, Verdict, read_verdict
+from pipeline.evaluate.judge.verdict import CRITERIA, JudgeMarks, read_verdict
 
 GOOD = '{"faithfulness": 4, "localization": 2, "robustness": 5}'
-READ = Verdict(faithfulness=4, localization=2, robustness=5)
+READ = JudgeMarks(faithfulness=4, localization=2, robustness=5)
 
 
 @pytest.mark.parametrize(
