@@ -45,7 +45,7 @@ ASSESSMENT_NAME = "assessment.json"
 """File in the run directory."""
 
 METHOD = (
-    "stratified random sampling without replacement; stratified estimates; mid-p limits per stratum with "
+    "stratified random sampling without replacement; stratified estimates; Jeffreys limits per stratum with "
     "finite-population corrections, joined by the method of variance estimates recovery (Olofsson et al. "
     "2014; Cochran 1977; Zou and Donner 2008; Donner and Zou 2012)"
 )

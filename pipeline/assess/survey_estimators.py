@@ -1,10 +1,10 @@
 """Estimate means, totals and ratios of a stratified random sample, with intervals that hold in small samples.
 
 1. `share_of` and `mean_count` estimate the mean of one stratum from a simple random sample without
-   replacement. Their limits are mid-p limits of the binomial (Clopper and Pearson, Biometrika 26, 1934) and
-   of the Poisson distribution (Garwood, Biometrika 28, 1936; mid-p: Berry and Armitage, The Statistician 44,
-   1995). A finite population counts as a larger sample: n becomes n (N - 1) / (N - n). Counts that come in
-   clumps count as a smaller one: variance over mean divides it.
+   replacement. Their limits are Jeffreys' limits of a binomial share and of a Poisson mean (Brown, Cai and
+   DasGupta, Statistical Science 16, 2001, and Statistica Sinica 13, 2003). A finite population counts as a
+   larger sample: n becomes n (N - 1) / (N - n). Counts that come in clumps count as a smaller one: variance
+   over mean divides it.
 2. `weighted_sum` adds up strata, and independent totals. The estimate is the stratified one (Cochran,
    Sampling Techniques, 1977, chapter 5). The limits come from those of the parts by the method of variance
    estimates recovery (Zou and Donner, Statistics in Medicine 27, 2008): squared distances to the limits add
@@ -19,9 +19,8 @@ How often the intervals hold the truth, beside the usual ones: tests/benchmarks/
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,38 +124,18 @@ def _worth(n: int, size: int) -> float | None:
     return None if n >= size else n * (size - 1) / (size - n)
 
 
-@lru_cache(maxsize=4096)
 def _binomial_limits(hits: float, n: float) -> tuple[float, float]:
-    """Mid-p limits of a share; `hits` of `n`, which need not be whole."""
-    from scipy.special import betainc
+    """Jeffreys limits of a share; `hits` of `n`, which need not be whole."""
+    from scipy.special import betaincinv
 
-    def below(share: float) -> float:
-        at_least = betainc(hits, n - hits + 1, share) if hits > 0 else 1.0
-        more = betainc(hits + 1, n - hits, share) if hits < n else 0.0
-        return float(at_least + more) / 2
-
-    return _solved(below, _TAIL, 1.0), _solved(below, 1 - _TAIL, 1.0)
+    low = betaincinv(hits + 0.5, n - hits + 0.5, _TAIL) if hits > 0 else 0.0
+    high = betaincinv(hits + 0.5, n - hits + 0.5, 1 - _TAIL) if hits < n else 1.0
+    return float(low), float(high)
 
 
-@lru_cache(maxsize=4096)
 def _poisson_limits(events: float) -> tuple[float, float]:
-    """Mid-p limits of the expected number of events when `events` were seen, which need not be whole."""
-    from scipy.special import gammainc
+    """Jeffreys limits of the expected number of events when `events` were seen, which need not be whole."""
+    from scipy.special import gammaincinv
 
-    def below(expected: float) -> float:
-        at_least = gammainc(events, expected) if events > 0 else 1.0
-        return float(at_least + gammainc(events + 1, expected)) / 2
-
-    most = events + 10 * math.sqrt(events + 1) + 10
-    return _solved(below, _TAIL, most), _solved(below, 1 - _TAIL, most)
-
-
-def _solved(rising: Callable[[float], float], target: float, most: float) -> float:
-    """The place in [0, most] where a rising function reaches a target; an end, where it does not."""
-    from scipy.optimize import brentq
-
-    if rising(0.0) >= target:
-        return 0.0
-    if rising(most) <= target:
-        return most
-    return float(brentq(lambda x: rising(x) - target, 0.0, most, xtol=1e-13, rtol=1e-12))
+    low = gammaincinv(events + 0.5, _TAIL) if events > 0 else 0.0
+    return float(low), float(gammaincinv(events + 0.5, 1 - _TAIL))

@@ -145,13 +145,34 @@ def test_a_saved_file_is_loaded_and_that_of_another_sample_is_not(
     first = document["items"][0]["id"]
     (tmp_path / "other.json").write_text(json.dumps({"design_id": "x", "labels": {first: {"label": "yes"}}}))
     page.locator("#load").set_input_files(tmp_path / "other.json")
-    page.wait_for_function("document.getElementById('kept').textContent.includes('another sample')")
+    page.locator("#kept").filter(has_text="another sample").wait_for()  # the page allows no evaluated code
     given = {
         "design_id": document["design_id"],
         "labels": {first: {"label": "yes"}, "foreign": {"label": "no"}},
     }
     (tmp_path / "own.json").write_text(json.dumps(given))
     page.locator("#load").set_input_files(tmp_path / "own.json")
-    page.wait_for_function("document.getElementById('kept').textContent.startsWith('1 answers')")
+    page.locator("#kept").filter(has_text="1 answers taken").wait_for()
     assert page.locator("#said").text_content() == "yes"
     context.close()
+
+
+def test_the_answer_takes_its_interval_from_the_review(
+    assessed: AssessedRun, review: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = load_job("answer").main
+    (assessed.run / "assessment.json").unlink(missing_ok=True)
+    assert answer([str(assessed.run)]) == 0
+    assert "there is no interval" in capsys.readouterr().out
+    (tmp_path / "labels.json").write_text(json.dumps(true_answers(review, {0: assessed.truth})))
+    assert main(["estimate", str(review), "--labels", str(tmp_path / "labels.json")]) == 0
+    capsys.readouterr()
+    assert answer([str(assessed.run), "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["answers"]
+    count = row["assessed"]["count"]
+    assert count["low"] <= assessed.truth.n_true <= count["high"]
+    assert row["objects"] == assessed.truth.n_published
+    assert answer([str(assessed.run), "--csv"]) == 0
+    assert capsys.readouterr().out.startswith("query,district,objects")
+    assert answer([str(assessed.run), "--by-name", "x"]) == 2
+    assert "add --by FILE" in capsys.readouterr().err

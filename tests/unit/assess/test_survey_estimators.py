@@ -44,25 +44,20 @@ def test_the_mean_over_all_possible_samples_is_the_truth(strata: list[tuple[list
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (1, 10), (5, 10), (10, 10), (3, 200)])
-def test_limits_of_a_share_are_mid_p_limits(hits: int, n: int) -> None:
+def test_limits_of_a_share_are_those_of_jeffreys(hits: int, n: int) -> None:
     estimate = share_of(np.arange(n) < hits, MANY)
+    posterior = stats.beta(hits + 0.5, n - hits + 0.5)
     assert estimate.value == hits / n
-    for limit, tail in ((estimate.low, 0.025), (estimate.high, 0.975)):
-        if 0 < limit < 1:
-            there = stats.binom(n, limit)
-            assert there.sf(hits) + there.pmf(hits) / 2 == pytest.approx(tail, abs=1e-6)
-    assert (estimate.low == 0) == (hits == 0)
-    assert (estimate.high == 1) == (hits == n)
+    assert estimate.low == pytest.approx(posterior.ppf(0.025) if hits else 0, abs=1e-6)
+    assert estimate.high == pytest.approx(posterior.ppf(0.975) if hits < n else 1, abs=1e-6)
 
 
 @pytest.mark.parametrize("counts", [(0, 0, 0), (1, 0, 0), (1, 1, 1, 0)])
-def test_limits_of_a_mean_count_are_mid_p_limits(counts: tuple[int, ...]) -> None:
+def test_limits_of_a_mean_count_are_those_of_jeffreys(counts: tuple[int, ...]) -> None:
     estimate = mean_count(array(*counts), MANY)
-    for limit, tail in ((estimate.low, 0.025), (estimate.high, 0.975)):
-        there = stats.poisson(limit * len(counts))
-        if limit > 0:
-            assert there.sf(sum(counts)) + there.pmf(sum(counts)) / 2 == pytest.approx(tail, abs=1e-5)
-    assert (estimate.low == 0) == (not any(counts))
+    posterior = stats.gamma(sum(counts) + 0.5, scale=1 / len(counts))
+    assert estimate.low == pytest.approx(posterior.ppf(0.025) if any(counts) else 0, abs=1e-6)
+    assert estimate.high == pytest.approx(posterior.ppf(0.975), abs=1e-6)
 
 
 def test_counts_in_clumps_are_less_certain_than_spread_ones() -> None:
