@@ -30,12 +30,15 @@ from pipeline.files.lasting_path import require_lasting
 from pipeline.run.job_exit import exit_code, run_job
 from pipeline.run.job_options import job_parser
 from pipeline.run.progress_line import ProgressLine
+from pipeline.world.edits import Edits
 from pipeline.world.landscape import World
 from pipeline.world.scene import SceneSummary, scene_window, write_world
 
 EXAMPLES = """examples:
   python jobs/make_world.py --seed 7 --size 4096 --out worlds/seven
   python jobs/make_world.py --seed 7 --size 2048 --origin-row -1024 --origin-col 8192 --out worlds/north-east
+  python jobs/make_world.py --seed 7 --size 2048 --date 1 --out worlds/may
+  python jobs/make_world.py --seed 7 --size 2048 --date 2 --out worlds/june
   python jobs/segment_region.py --source worlds/seven/scene.tif --aoi worlds/seven/aoi.geojson \\
       --query "storage tanks" --out runs/seven
 """
@@ -77,6 +80,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="C",
         help="world column of the left edge (may be negative; default 0)",
     )
+    dates = parser.add_argument_group("two dates of one world, for compare_runs.py")
+    dates.add_argument(
+        "--date", type=int, choices=(1, 2), metavar="D", help="draw date 1 or 2 of a world that changes"
+    )
+    dates.add_argument(
+        "--changed",
+        type=float,
+        default=0.3,
+        metavar="S",
+        help="share of the objects that differ: a quarter each is there at date 1 only, at date 2 only, "
+        "has grown, has moved (default 0.3)",
+    )
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -102,7 +117,8 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> int:
         require_lasting(str(args.out), "--out")
         window = scene_window(args.size, origin_row=args.origin_row, origin_col=args.origin_col)
-        world = World.from_seed(args.seed)
+        edits = None if args.date is None else Edits(date=args.date, share=args.changed)
+        world = World.from_seed(args.seed, edits=edits)
         progress = {} if args.quiet else {"progress": ProgressLine()}
         summary = write_world(world, window, args.out, overwrite=args.overwrite, **progress)
         if not args.quiet:

@@ -17,6 +17,7 @@ from numba import njit
 RENDERER = (
     "classes",
     "compiled",
+    "edits",
     "ground",
     "hashing",
     "layout",

@@ -1,4 +1,4 @@
-"""One world: a seed, a size multiplier and the classes that it leaves out."""
+"""One world: a seed, a size multiplier, the classes that it leaves out, and maybe one of two dates."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from pipeline.errors import InputError
 from pipeline.world.classes import CLASSES
+from pipeline.world.edits import Edits
 from pipeline.world.style import Style, absent_classes, derive_style
 
 MIN_SCALE = 0.25
@@ -22,6 +23,8 @@ class World:
     """Multiplier of all object sizes and textures; 1.0 suits 256-px tiles."""
     absent: frozenset[str] = field(default_factory=frozenset)
     """Classes that never occur in this world."""
+    edits: Edits | None = None
+    """Which of two dates this is. None: the world that does not change."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -47,9 +50,9 @@ class World:
             )
 
     @classmethod
-    def from_seed(cls, seed: int, *, scale: float = 1.0) -> World:
+    def from_seed(cls, seed: int, *, scale: float = 1.0, edits: Edits | None = None) -> World:
         """Make the world of a seed. It lacks the one or two classes that this seed leaves out."""
-        return cls(seed=seed, scale=scale, absent=absent_classes(seed))
+        return cls(seed=seed, scale=scale, absent=absent_classes(seed), edits=edits)
 
     @property
     def present(self) -> tuple[str, ...]:

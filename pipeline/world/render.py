@@ -1,8 +1,8 @@
 """Draw any window of a world: pixels, labels and the objects they belong to.
 
 1. The window is padded by the longest shadow and the blur.
-2. Textures and ground come first (ground.py). Objects are planned (layout.py) and painted in order
-   (paint_objects.py).
+2. Textures and ground come first (ground.py). Objects are planned (layout.py), edited where the world is one
+   of two dates (edits.py), and painted in order (paint_objects.py).
 3. `_shade` casts shadows, `_expose` is the sensor.
 
 No step uses a random generator or depends on where the window lies. So two windows agree bit by bit where
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pipeline.schema.tiling import Window
 from pipeline.world.classes import CLASSES
 from pipeline.world.compiled import kernel
+from pipeline.world.edits import REACH, edit_objects
 from pipeline.world.ground import paint_ground, paint_trees, textures
 from pipeline.world.hashing import hash_cell
 from pipeline.world.landscape import World
@@ -94,7 +95,7 @@ def render(world: World, window: Window) -> Rendering:
     cols = window.width + 2 * pad
     origin = (window.row0 - pad, window.col0 - pad, inv)
     box = np.array([origin[1] * inv, origin[0] * inv, (origin[1] + cols) * inv, (origin[0] + rows) * inv])
-    table, keys = plan(seed, box, st, pal)
+    table, keys = _objects(world, seed, box)
     allowed = np.array([True] + [name not in world.absent for name in CLASSES])
     chosen = allowed[table[:, CLS].astype(np.intp)]
     table, keys = table[chosen], keys[chosen]
@@ -113,6 +114,16 @@ def render(world: World, window: Window) -> Rendering:
         WorldObject(key=int(keys[k]) >> 1, class_name=CLASSES[int(table[k, CLS]) - 1]) for k in used
     )
     return Rendering(window=window, rgb=out, labels=labels, objects=objects)
+
+
+def _objects(world: World, seed: np.uint64, box: F64) -> tuple[F64, NDArray[np.uint64]]:
+    """Records and keys of the objects near a box (x0, y0, x1, y1), at the world's date."""
+    st = world.style.numbers
+    pal = world.style.palette
+    if world.edits is None:
+        return plan(seed, box, st, pal)
+    wide = box + np.array([-REACH, -REACH, REACH, REACH])
+    return edit_objects(*plan(seed, wide, st, pal), seed, world.edits)
 
 
 def _tone_curve(st: F64) -> F64:

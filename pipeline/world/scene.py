@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -351,4 +351,4 @@ def _manifest(world: World, summary: SceneSummary) -> dict[str, object]:
         "pixel_m": PIXEL_M,
         "absent": list(summary.absent),
         "instances": summary.counts,
-    }
+    } | ({} if world.edits is None else {"edits": asdict(world.edits)})

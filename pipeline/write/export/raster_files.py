@@ -1,11 +1,7 @@
-"""One layer of masks.zarr as a Cloud-Optimized GeoTIFF.
+"""One layer of masks.zarr as a Cloud-Optimized GeoTIFF, without the objects below a score.
 
-1. The layer is read in squares of `SQUARE_PX` and written to a plain tiled GeoTIFF. Squares without a value
-   are left out of the file.
-2. GDAL's COG driver copies that file, compresses it well and adds overviews. They take every second pixel, so
-   that mask, ids and score still agree in them.
-
-Memory holds one square and GDAL's cache of blocks, however large the run is.
+The layer is read in squares of `SQUARE_PX`; `cog_file` writes them. Memory holds one square and GDAL's cache
+of blocks, however large the run is.
 """
 
 from __future__ import annotations
@@ -16,33 +12,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import rasterio
-import rasterio.shutil
-import rasterio.windows
 from numpy.typing import NDArray
 
 from pipeline.files.store.store_path import Place
 from pipeline.schema.tile_answers import SCORE_SCALE
 from pipeline.schema.tiling import RunGrid, Window
+from pipeline.write.export.cog_file import CLEAR, RasterLook, Rgba, write_squares
 from pipeline.write.export.mask_reader import MaskReader
 from pipeline.write.export.score_floor import KEEP_ALL, ScoreFloor
-from pipeline.write.georeference import affine_or_identity
 from pipeline.write.masks_zarr import ARRAYS, MASK_FILL
 
 LayerName = Literal["mask", "ids", "score"]
 
-Rgba = tuple[int, int, int, int]
-
 SQUARE_PX = 2048
 """Side of the squares in pixels, a multiple of the GeoTIFF's blocks: 34 MB of ids."""
-
-BLOCK_PX = 512
-"""Side of a GeoTIFF's internal tiles in pixels."""
-
-_SMALLEST_OVERVIEW_PX = 256
-"""Overviews halve the raster until its longer side is no longer than this."""
-
-_CLEAR: Rgba = (0, 0, 0, 0)
 
 _RAMP = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 """Colours of scores from 0 to 1, evenly spaced (five of matplotlib's viridis)."""
@@ -66,7 +49,7 @@ def _score_colours() -> dict[int, Rgba]:
     at = np.linspace(0, SCORE_SCALE, len(_RAMP))
     channels = [np.interp(np.arange(SCORE_SCALE + 1), at, channel) for channel in zip(*_RAMP, strict=True)]
     rows = np.stack(channels, axis=1).round().astype(int).tolist()
-    return {value: (red, green, blue, 255) for value, (red, green, blue) in enumerate(rows)} | {255: _CLEAR}
+    return {value: (red, green, blue, 255) for value, (red, green, blue) in enumerate(rows)} | {255: CLEAR}
 
 
 LAYERS: Mapping[LayerName, Layer] = {
@@ -74,7 +57,7 @@ LAYERS: Mapping[LayerName, Layer] = {
         array="mask",
         legend="1 = object, 0 = looked at and nothing there, 255 = not judged",
         without=0,
-        colours={0: (232, 232, 232, 255), 1: (255, 59, 48, 255), 255: _CLEAR},
+        colours={0: (232, 232, 232, 255), 1: (255, 59, 48, 255), 255: CLEAR},
     ),
     "ids": Layer(array="instance_id", legend="instance_id of the object, 0 = no object", without=0),
     "score": Layer(
@@ -106,42 +89,16 @@ def write_cog(
     kind = LAYERS[layer]
     _, nodata = ARRAYS[kind.array]
     dtype = np.dtype(np.uint8 if kind.colours else np.uint32 if grid.window.area_px < 2**32 else np.uint64)
-    plain = path.with_suffix(".plain.tif")
-    profile = {
-        "driver": "GTiff",
-        "width": grid.width,
-        "height": grid.height,
-        "count": 1,
-        "dtype": dtype.name,
-        "nodata": nodata,
-        "crs": grid.crs_wkt,
-        "transform": rasterio.Affine(*affine_or_identity(grid)),
-    }
-    storage = {"tiled": True, "blockxsize": BLOCK_PX, "blockysize": BLOCK_PX, "sparse_ok": True}
-    with rasterio.open(plain, "w", **profile, **storage, compress="lzw", bigtiff="if_safer") as file:
-        file.update_tags(**tags, LEGEND=kind.legend)
-        file.set_band_description(1, layer)
-        if kind.colours:
-            file.write_colormap(1, dict(kind.colours))
-        for window, values, share in _squares(masks, layer, query_index, grid, floor):
-            if (values != nodata).any():
-                place = rasterio.windows.Window(window.col0, window.row0, window.width, window.height)
-                file.write(values.astype(dtype, copy=False), 1, window=place)
-            progress(0.8 * share)
-    rasterio.shutil.copy(
-        plain,
+    write_squares(
         path,
-        driver="COG",
-        COMPRESS="DEFLATE",
-        BLOCKSIZE=BLOCK_PX,
-        OVERVIEWS="IGNORE_EXISTING",
-        OVERVIEW_COUNT=_overview_count(grid),
-        OVERVIEW_RESAMPLING="NEAREST",
-        SPARSE_OK="YES",
-        BIGTIFF="IF_SAFER",
+        _squares(masks, layer, query_index, grid, floor),
+        grid=grid,
+        look=RasterLook(
+            description=layer, legend=kind.legend, nodata=nodata, dtype=dtype.name, colours=kind.colours
+        ),
+        tags=tags,
+        progress=progress,
     )
-    plain.unlink()
-    progress(1.0)
 
 
 def _squares(
@@ -162,8 +119,3 @@ def _squares(
                 score = values if layer == "score" else reader.read("score", query_index, window)
                 values = np.where(floor.left_out(query_index, ids, score), LAYERS[layer].without, values)
             yield window, values, (i * len(cols) + j + 1) / (len(rows) * len(cols))
-
-
-def _overview_count(grid: RunGrid) -> int:
-    longer = max(grid.width, grid.height)
-    return max((-(-longer // _SMALLEST_OVERVIEW_PX) - 1).bit_length(), 0)
