@@ -19,6 +19,7 @@ from pipeline.run.box_flags import add_box_option, with_refined_boxes
 from pipeline.run.everything_flags import (
     add_everything_options,
     check_everything,
+    examples_table,
     grid_of_points,
     name_of_everything,
 )
@@ -326,6 +327,8 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
             raise InputError("--prompt-box-m is for the points of --prompts", remedy="pass --prompts FILE")
         tables["prompter"]["point_box_m"] = args.prompt_box_m
     check_everything(args)
+    if (examples := examples_table(args)) is not None:
+        tables["examples"] = examples
     gate = {
         key: value
         for key, value in {"mode": args.gate, "threshold": args.gate_threshold}.items()
@@ -415,7 +418,7 @@ def request_of(args: argparse.Namespace) -> Any:
     for name, value in overrides(args).items():
         tables = (
             cfg.merge_tables(tables, {name: value})
-            if name in ("tiles", "gate", "load")
+            if name in ("tiles", "gate", "load", "examples")
             else {**tables, name: value}
         )
     if args.everything:

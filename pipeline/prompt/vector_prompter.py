@@ -43,6 +43,16 @@ MIN_SIDE_PX = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Location:
+    """One sound geometry of the file that touches the run grid."""
+
+    geometry: BaseGeometry
+    """A point or polygon in pixel edges of the run grid."""
+    feature_id: str
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Known:
     """Locations on the run grid."""
 
@@ -70,10 +80,13 @@ class _Known:
 class VectorPrompter:
     """A `Prompter` over a vector file, placed on a run grid."""
 
-    def __init__(self, path: str, grid: RunGrid, *, point_box_m: float = 0.0) -> None:
+    def __init__(
+        self, path: str, grid: RunGrid, *, point_box_m: float = 0.0, what: str = "the prompt file"
+    ) -> None:
         """Read the file.
 
-        `point_box_m`: side in metres of the box that a point gets around it; 0: none.
+        `point_box_m`: side in metres of the box that a point gets around it; 0: none. `what`: how errors call
+        the file.
 
         Raises:
             InputError: the file is missing, unreadable or empty, has no CRS, holds other geometries than
@@ -81,7 +94,7 @@ class VectorPrompter:
                 grid has no CRS; or points are to get boxes, and the file has none.
         """
         self._model_id = f"vector:{Path(path).name}"
-        self._known = _known_locations(path, grid, point_box_m)
+        self._known = _known_locations(path, grid, point_box_m, what)
         self._index = shapely.STRtree(self._known.geometries)
 
     @property
@@ -93,6 +106,24 @@ class VectorPrompter:
     def notes(self) -> tuple[str, ...]:
         """What a user should know of the file: locations that are left out, and why."""
         return self._known.notes
+
+    @property
+    def locations(self) -> list[Location]:
+        """All locations, in the order of the file."""
+        features = self._known.features
+        return [
+            Location(
+                geometry=geometry,
+                feature_id=features.ids[owner],
+                attributes=features.attributes[owner],
+            )
+            for geometry, owner in zip(self._known.geometries, self._known.owners.tolist(), strict=True)
+        ]
+
+    def prompt_of(self, index: int, window: Window) -> Prompt | None:
+        """The prompt of location `index` in a window. None: what is visible there is too small."""
+        frame = shapely.box(window.col0, window.row0, window.col1, window.row1)
+        return _prompt(self._known.geometries[index], window, frame, squared=self._known.squared[index])
 
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
         """Give the same prompts for every query. EMPTY: no location touches the read window."""
@@ -117,7 +148,7 @@ class VectorPrompter:
         hits = np.sort(self._index.query(frame, predicate="intersects"))
         prompts = []
         for hit in hits:
-            prompt = _prompt(self._known.geometries[hit], window, frame, squared=self._known.squared[hit])
+            prompt = self.prompt_of(int(hit), window)
             if prompt is not None:
                 prompts.append(self._known.named(prompt, hit))
         return tuple(prompts), len(hits) - len(prompts)
@@ -179,7 +210,7 @@ def _inner_points(polygon: BaseGeometry) -> tuple[tuple[float, float], ...]:
     return tuple(points)
 
 
-def _known_locations(path: str, grid: RunGrid, point_box_m: float) -> _Known:
+def _known_locations(path: str, grid: RunGrid, point_box_m: float, what: str) -> _Known:
     """Read the file and place it on the grid. Raises InputError as `VectorPrompter` does."""
     if grid.crs_wkt is None:
         raise InputError(
@@ -187,15 +218,13 @@ def _known_locations(path: str, grid: RunGrid, point_box_m: float) -> _Known:
             came="imagery without one",
             remedy="georeference the imagery",
         )
-    features = read_features(Path(path), what="the prompt file", kinds=POLYGONS | POINTS)
+    features = read_features(Path(path), what=what, kinds=POLYGONS | POINTS)
     if features.crs is None:
-        raise InputError(
-            "the prompt file needs a CRS", came=f"{path} has none", remedy="write its CRS into the file"
-        )
+        raise InputError(f"{what} needs a CRS", came=f"{path} has none", remedy="write its CRS into the file")
     parts, owners, unsound = _sound(features)
     if not parts.size:
         raise InputError(
-            "the prompt file must hold at least one sound geometry",
+            f"{what} must hold at least one sound geometry",
             came=f"{unsound[0]} in {path}",
             remedy="repair it there, e.g. with QGIS `Fix geometries`",
         )
@@ -213,7 +242,7 @@ def _known_locations(path: str, grid: RunGrid, point_box_m: float) -> _Known:
     if not placed.size:
         west, south, east, north = _bounds_lonlat(parts, features.crs)
         raise InputError(
-            "at least one location of the prompt file must lie on the imagery",
+            f"at least one location of {what} must lie on the imagery",
             came=(
                 f"{path}, whose locations lie within lon {west:.6f} to {east:.6f}, "
                 f"lat {south:.6f} to {north:.6f}, elsewhere"

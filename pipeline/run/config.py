@@ -30,6 +30,7 @@ from pipeline.prompt.query import check_query
 from pipeline.run.limit_options import LimitOptions
 from pipeline.schema.tiling import RunGrid
 from pipeline.segment.build_segmenter import SegmenterOptions
+from pipeline.segment.mask_ranker import ExamplesOptions
 from pipeline.segment.proposals import EverythingOptions
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
 from pipeline.write.on_body import why_unknown
@@ -176,6 +177,7 @@ class Preset:
     verifier: VerifierOptions = field(default_factory=VerifierOptions)
     limits: LimitOptions = field(default_factory=LimitOptions)
     everything: EverythingOptions = field(default_factory=EverythingOptions)
+    examples: ExamplesOptions = field(default_factory=ExamplesOptions)
     notice: str = ""
     """Printed loudly at the start of every run with this preset."""
 
@@ -331,6 +333,8 @@ def result_parameters(config: RunConfig) -> dict[str, Any]:
     second_looks = {"gate": asdict(config.gate)} if config.gate.on else {}
     if config.verifier.on:
         second_looks["verifier"] = config.verifier.result_parameters()
+    if config.preset.examples.on:
+        second_looks["examples"] = asdict(config.preset.examples)
     every = {"everything": asdict(config.preset.everything)} if config.prompter.kind == "grid" else {}
     times = {"datetime_of": list(config.source.datetimes)} if config.source.datetimes else {}
     return {

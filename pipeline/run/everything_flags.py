@@ -1,10 +1,11 @@
-"""The options of jobs that ask for everything: a grid of points in place of prompts."""
+"""The options of jobs that need no words: a grid of points, and examples in place of a query."""
 
 from __future__ import annotations
 
 import argparse
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
@@ -38,6 +39,37 @@ def add_everything_options(top: argparse.ArgumentParser) -> None:
         metavar="M",
         help="a point every M metres on the ground instead; half the width of the smallest object is enough",
     )
+    some = top.add_argument_group("a few examples instead of words")
+    some.add_argument(
+        "--examples",
+        metavar="FILE",
+        help="20 to 50 points or outlines, each marked yes or no in a column `mark`: a classifier learns "
+        "from them in seconds, by the segmenter's own features, which masks of --everything or prompts to "
+        "keep",
+    )
+    some.add_argument(
+        "--examples-threshold",
+        type=float,
+        metavar="P",
+        help="reject masks whose probability is below P (default: 0.5); they are recorded",
+    )
+
+
+def examples_table(args: argparse.Namespace) -> dict[str, Any] | None:
+    """The table of --examples. None: it is not asked for. Raises InputError."""
+    if args.examples is None:
+        if args.examples_threshold is not None:
+            raise InputError("--examples-threshold is for --examples", remedy="add --examples FILE")
+        return None
+    threshold = args.examples_threshold
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InputError(
+            "--examples-threshold must be a probability, from 0 to 1",
+            came=f"{threshold:g}",
+            remedy="0.5 is usual",
+        )
+    table = {"marks": str(Path(args.examples).absolute())}
+    return table if threshold is None else {**table, "threshold": threshold}
 
 
 def check_everything(args: argparse.Namespace) -> None:

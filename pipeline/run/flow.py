@@ -26,6 +26,7 @@ from pipeline.run.events.explain_run import cost_text
 from pipeline.run.events.run_costs import RunCosts, costs_of, write_costs
 from pipeline.run.events.run_events import block_event, pools_event
 from pipeline.run.events.run_metrics import RunMetrics
+from pipeline.run.examples.training import with_ranker
 from pipeline.run.forecast import find_measurement, forecast, what_is_ahead
 from pipeline.run.imagery_text import imagery_text
 from pipeline.run.infer.actors import RUN, PromptActor, ReadActor, SegmentActor
@@ -148,6 +149,8 @@ def run_together(
                 left = todo(context, retry_failed=request.retry_failed, update=request.update)
                 for note in left.notes:
                     screen.say(f"note: {name}{note}")
+                if left.blocks:
+                    context = with_ranker(context, plan.parameters, screen.say)
                 work.append((replace(context, redone=left.redone), left))
             infer(work, runner=runner, screen=screen, events=events, budget=budget)
             inference_s = time.monotonic() - started

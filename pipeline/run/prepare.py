@@ -47,6 +47,7 @@ from pipeline.run.config import (
     result_parameters,
 )
 from pipeline.run.earlier_start import EarlierStart, earlier_start, require_same_pins
+from pipeline.run.examples.marks import check_examples
 from pipeline.run.imagery_text import scene_notes
 from pipeline.run.infer.steps import RunContext
 from pipeline.run.models.hub_pins import PinnedModel, asked_revisions
@@ -146,6 +147,7 @@ def plan_run(request: RunRequest, found: FoundImagery) -> PlannedRun:
         remedy="use min_area_px under [stitch] in --config, or a --crs whose areas are known",
     )
     notes = (*imagery.notes, *check_prompter(config.prompter, plan.grid))
+    notes = (*notes, *check_examples(config, plan.grid))
     check_queries_fit(config.prompter, config.queries)
     check_second_looks(config.gate, config.verifier, config.prompter)
     runner = choose_runner(request.runner, plan.n_tiles)
@@ -209,6 +211,8 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
         if kind == "oracle":
             spec = parse_oracle(model)
             parameters[role] |= {"noise": spec.noise, "seed": spec.seed}
+    if config.preset.examples.on:
+        parameters["examples"]["marks"] = path_identity(config.preset.examples.marks)
     if config.gate.on and (decision := look_decision(prompter, "gate")) is not None:
         parameters["gate"]["decision"] = asdict(decision)
     if config.verifier.on and (decision := look_decision(prompter, "verifier")) is not None:

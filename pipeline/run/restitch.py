@@ -129,7 +129,7 @@ def plan_restitch(request: RestitchRequest) -> RestitchPlan:
             prompter_id=info.model_ids["prompter"],
             segmenter_id=info.model_ids["segmenter"],
             run_id=written.run_id,
-            verified="verifier" in parameters,
+            verified=bool({"verifier", "examples"} & parameters.keys()),
             known_locations=parameters["prompter"]["kind"] == "vector",
         ),
         stitch=stitch,

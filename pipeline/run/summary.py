@@ -128,6 +128,9 @@ def _second_looks(planned: PlannedRun) -> dict[str, str]:
         )
     if config.verifier.on:
         rows["verifier"] = f"one look per mask, P < {config.verifier.threshold:g} is rejected"
+    if config.preset.examples.on:
+        examples = config.preset.examples
+        rows["examples"] = f"{examples.marks}; masks of P < {examples.threshold:g} are rejected"
     return rows
 
 

@@ -131,6 +131,14 @@ class OnnxSegmenter:
             found = found.with_more(sound)
         return found
 
+    def feature_map(self, embedding: Embedding) -> Floats:
+        """What the encoder gives, (C, h, h)."""
+        features = embedding.features
+        assert isinstance(features, dict), "an embedding belongs to the segmenter that made it"
+        name = "image_embed" if self._export.family == "sam2" else "image_embeddings"
+        coarse: Floats = features[name][0]
+        return coarse
+
     def _decode(
         self, embedding: Embedding, prompts: Sequence[Prompt], members: Sequence[int]
     ) -> list[MaskCrop]:

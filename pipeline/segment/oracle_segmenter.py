@@ -102,6 +102,11 @@ class OracleSegmenter:
                 missized += 1
         return Proposals(masks=tuple(masks), unsure=unsure, missized=missized)
 
+    def feature_map(self, embedding: Embedding) -> NDArray[np.float32]:
+        """No features: an oracle does not look at pixels."""
+        assert isinstance(embedding.features, _Objects), "an embedding belongs to the segmenter that made it"
+        return np.zeros((0, 1, 1), dtype=np.float32)
+
 
 def _local_id(label: str, n_objects: int) -> int:
     number = label.removeprefix(ORACLE_SCHEME)

@@ -21,6 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.errors import ModelError
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Prompt
@@ -163,6 +166,13 @@ class Sam2Segmenter:
         for part in self._decoded(prompts, decode):
             found = found.with_more(part)
         return found
+
+    def feature_map(self, embedding: Embedding) -> NDArray[np.float32]:
+        """The coarsest level of the encoder, (C, h, h)."""
+        features = embedding.features
+        assert isinstance(features, Sam2Features), "an embedding belongs to the segmenter that made it"
+        coarse: NDArray[np.float32] = features.coarse[0].float().cpu().numpy()
+        return coarse
 
     def _decoded[T](self, prompts: Sequence[Prompt], decode: Callable[[Sequence[int]], T]) -> Iterator[T]:
         """Decode all prompts in batches, and one that does not fit into memory in two halves. Raises

@@ -74,6 +74,9 @@ class ProposingSegmenter(Segmenter, Protocol):
         Several may be of one prompt, and repeat each other (`sift`). Raises ModelError as `segment` does.
         """
 
+    def feature_map(self, embedding: Embedding) -> NDArray[np.float32]:
+        """The embedding's coarse features, (C, h, h) over its square. An oracle has none: C = 0."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sam2Options:

@@ -67,8 +67,8 @@ Polygons have integer pixel edges until the affine is applied, once, last.
 """
 
 VERIFIED = pa.field("verified", pa.float32())
-"""Last attribute column of a run with a verifier: its probability that the piece which gave label, box and
-rationale is right. Null: not judged."""
+"""Last attribute column of a run with a verifier or examples: the probability that the piece which gave
+label, box and rationale is right. Null: not judged."""
 
 
 SOURCE_FEATURE = (pa.field("feature_id", pa.string()), pa.field("feature_attributes", pa.string()))
@@ -94,7 +94,7 @@ class InstanceMeta:
     segmenter_id: str
     run_id: str
     verified: bool = False
-    """Whether the run had a verifier."""
+    """Whether the run had a verifier, or a classifier of examples."""
     known_locations: bool = False
     """Whether prompts came from a vector file."""
     zoned: bool = False

@@ -113,6 +113,11 @@ class RunDir:
         return self.path / "cost.json"
 
     @property
+    def examples(self) -> StorePath:
+        """Folder of the classifier that a run with --examples trained, and of its marks."""
+        return self.path / "examples"
+
+    @property
     def events(self) -> StorePath:
         """Folder of the logs of all starts, one line per event (pipeline.run.events)."""
         return self.path / "logs"
@@ -267,7 +272,8 @@ class RunDir:
         """
         blocks = self.path / "blocks"  # never those of another directory that `records` names
         links = (self.path / name for name in (CURRENT, *RESULT_NAMES))
-        own = (self.item, self.snapshots, self.merge, blocks, self.plan, self.scenes, self.events, self.costs)
+        made = (self.snapshots, self.merge, blocks, self.events, self.examples)
+        own = (*made, self.item, self.plan, self.scenes, self.costs)
         guard = guard_of(self.path)
         shutil.rmtree(self.attempts, ignore_errors=True)
         shutil.rmtree(self.event_logs, ignore_errors=True)

@@ -103,13 +103,18 @@ class Judged:
 
 def judge(drawn: DrawnMasks, probabilities: Sequence[float | None], threshold: float) -> Judged:
     """Keep the masks that pass. `probabilities`: one per mask, in order; a mask that has None passes."""
-    if not drawn.masks:
+    return judged(drawn.masks, drawn.n_prompts, probabilities, threshold)
+
+
+def judged(
+    masks: Sequence[MaskCrop], n_prompts: int, probabilities: Sequence[float | None], threshold: float
+) -> Judged:
+    """Keep the masks that pass, of an answer with `n_prompts` prompts, as `judge` does."""
+    if not masks:
         return Judged(kept=(), verified=())
-    by_prompt = {mask.prompt_index: p for mask, p in zip(drawn.masks, probabilities, strict=True)}
-    kept = tuple(
-        mask for mask, p in zip(drawn.masks, probabilities, strict=True) if p is None or p >= threshold
-    )
-    return Judged(kept=kept, verified=tuple(by_prompt.get(index) for index in range(drawn.n_prompts)))
+    by_prompt = {mask.prompt_index: p for mask, p in zip(masks, probabilities, strict=True)}
+    kept = tuple(mask for mask, p in zip(masks, probabilities, strict=True) if p is None or p >= threshold)
+    return Judged(kept=kept, verified=tuple(by_prompt.get(index) for index in range(n_prompts)))
 
 
 @dataclass(frozen=True, kw_only=True)

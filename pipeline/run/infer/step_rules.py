@@ -15,11 +15,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.errors import ModelError
 from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt
 from pipeline.run.infer.attempts import Attempt, AttemptJournal, Room
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Prompt, Reason, TilePrompts, TileStatus
+from pipeline.segment.mask_features import describe_masks
+from pipeline.segment.mask_ranker import MaskRanker
 from pipeline.segment.proposals import EverythingOptions, Proposals, sift
 from pipeline.segment.segmenter import Embedding, ProposingSegmenter, Segmenter
 
@@ -146,6 +151,15 @@ class ViewMasks:
         self._view = view
         self._embedding: Embedding | None = None
 
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(H, W) of the view; True = imagery."""
+        return self._view.valid
+
+    def sees(self, place_rc: tuple[int, int]) -> bool:
+        """Whether a pixel of the view is imagery."""
+        return bool(self._view.valid[place_rc])
+
     def draw(self, prompts: Sequence[Prompt]) -> tuple[tuple[MaskCrop, ...], str]:
         """Draw the masks. Returns them and an error text; empty: no error. Raises a retryable ModelError when
         only a fresh process can go on, because the next view would fail like this one.
@@ -171,6 +185,28 @@ class ViewMasks:
             if isinstance(error, ModelError) and error.retryable:
                 raise
             return Proposals(), (), failure_text(error)
+
+    def ranked(self, masks: Sequence[MaskCrop], ranker: MaskRanker) -> tuple[list[float], str]:
+        """Judge masks by examples. Returns a probability for each, and an error text, as `draw` does.
+        Raises a retryable ModelError.
+        """
+        try:
+            return ranker.probabilities(self.described(masks)), ""
+        except Exception as error:
+            if isinstance(error, ModelError) and error.retryable:
+                raise
+            return [], failure_text(error)
+
+    def described(self, masks: Sequence[MaskCrop]) -> NDArray[np.float64]:
+        """(n, D) features of masks of the view. Raises what the segmenter raises."""
+        assert isinstance(self._segmenter, ProposingSegmenter), "every segmenter that ships has features"
+        embedding = self.embedding()
+        return describe_masks(
+            masks,
+            rgb=self._view.rgb,
+            feature_map=self._segmenter.feature_map(embedding),
+            square_px=embedding.square_px,
+        )
 
     def embedding(self) -> Embedding:
         """The view's embedding, made once. Raises what the segmenter raises."""

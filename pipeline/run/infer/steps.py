@@ -23,7 +23,7 @@ from pipeline.load.prepare_scenes import SceneSource
 from pipeline.prompt.build_prompter import build_gate, build_verifier
 from pipeline.prompt.looks.gate import Gate
 from pipeline.prompt.looks.gatekeeper import Gatekeeper, Probabilities
-from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt, Verifier
+from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt, Verifier, judged
 from pipeline.prompt.prompter import Prompter
 from pipeline.run.config import RunConfig
 from pipeline.run.events.stage_times import Meter, load_times
@@ -48,6 +48,7 @@ from pipeline.run.infer.step_rules import (
 from pipeline.schema.imagery import BlockImage, ScenePixels, TileImage
 from pipeline.schema.tile_answers import BlockRecord, MaskCrop, Reason, TilePrompts, TileRecord, TileStatus
 from pipeline.schema.tiling import TileLattice, TileSpec
+from pipeline.segment.mask_ranker import MaskRanker
 from pipeline.segment.segmenter import Segmenter
 from pipeline.stitch.flatten import flatten_tile
 from pipeline.write.records.block_records import write_block_record
@@ -74,6 +75,8 @@ class RunContext:
     """Of its block records."""
     model_ids: Mapping[str, str]
     """Role (prompter, segmenter) -> what answers, as published with every instance."""
+    ranker: MaskRanker | None = None
+    """The classifier that was trained on a user's marks. None: there are none."""
     redone: Mapping[str, str] = field(default_factory=dict)
     """block_id -> seal of the record that this start replaces, because it has failed tiles."""
 
@@ -323,13 +326,23 @@ class SegmentStep:
                 found.append(_TileMasks(record=base))
                 continue
             if self._context.config.prompter.kind == "grid":
-                found.append(self._everything(view_masks, base))
+                found.append(self._ranked(view_masks, self._everything(view_masks, base)))
                 continue
             masks, error = view_masks.draw(answer.prompts)
-            found.append(
-                _TileMasks(record=_failed(base, error)) if error else _TileMasks(record=base, masks=masks)
-            )
+            drawn = _TileMasks(record=_failed(base, error)) if error else _TileMasks(record=base, masks=masks)
+            found.append(self._ranked(view_masks, drawn))
         return found
+
+    def _ranked(self, view_masks: ViewMasks, drawn: _TileMasks) -> _TileMasks:
+        """Without the masks that examples speak against; as it is where there are none of either."""
+        ranker = self._context.ranker
+        if ranker is None or not drawn.masks:
+            return drawn
+        probabilities, error = view_masks.ranked(drawn.masks, ranker)
+        if error:
+            return _TileMasks(record=_failed(drawn.record, error))
+        threshold = self._context.config.preset.examples.threshold
+        return _judged(drawn, judged(drawn.masks, len(drawn.record.prompts), probabilities, threshold))
 
     def _everything(self, view_masks: ViewMasks, base: TileRecord) -> _TileMasks:
         """All objects of a tile. Its record has the points of those alone, and counts what was left out."""

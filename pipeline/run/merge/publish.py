@@ -94,7 +94,7 @@ def merge_job(context: RunContext) -> MergeJob:
             prompter_id=context.model_ids["prompter"],
             segmenter_id=context.model_ids["segmenter"],
             run_id=context.fingerprint[:16],
-            verified=config.verifier.on,
+            verified=config.verifier.on or config.preset.examples.on,
             known_locations=config.prompter.kind == "vector",
         ),
         stitch=config.stitch,

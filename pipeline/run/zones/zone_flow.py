@@ -205,6 +205,7 @@ def plan_zones(
 ) -> PlannedZones:
     """Plan and check the run of every zone; writes nothing. Raises InputError or SourceError."""
     _require_zone_labels(request.config, zones)
+    _require_no_examples(request.config, zones)
     reasons = unneeded(found, zones)
     plans = []
     for zone in zones:
@@ -282,6 +283,16 @@ def _require_zone_labels(config: RunConfig, zones: Sequence[Zone]) -> None:
             came=labels,
             remedy=f"write {ZONE_MARK} for the zone's name, as in oracle:labels_{ZONE_MARK}.tif (files "
             f"{files}{more}), or give --crs for one grid",
+        )
+
+
+def _require_no_examples(config: RunConfig, zones: Sequence[Zone]) -> None:
+    """Refuse marks for several zones: one classifier is trained on one grid. Raises InputError."""
+    if config.preset.examples.on:
+        raise InputError(
+            "--examples needs imagery of one CRS",
+            came=f"scenes of {len(zones)} zones ({', '.join(zone.name for zone in zones[:_MOST_NAMED])})",
+            remedy="give --crs for one grid",
         )
 
 

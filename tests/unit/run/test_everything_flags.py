@@ -35,6 +35,15 @@ def test_a_label_raster_may_draw() -> None:
     assert (oracle.prompter.kind, oracle.segmenter.kind) == ("grid", "oracle")
 
 
+def test_examples_lie_over_the_preset() -> None:
+    examples = config_of("--everything", "--examples", "/data/m.geojson").preset.examples
+    assert (examples.marks, examples.threshold) == ("/data/m.geojson", 0.5)
+    words = ("--prompts", "p.geojson", "--examples", "/data/m.geojson", "--examples-threshold", "0.3")
+    verifying = config_of(*words)
+    assert (verifying.prompter.kind, verifying.preset.examples.threshold) == ("vector", 0.3)
+    assert not config_of("--everything").preset.examples.on
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -45,6 +54,8 @@ def test_a_label_raster_may_draw() -> None:
         (("--everything", "--point-spacing-m", "0"), "positive number of metres"),
         (("--everything", "--point-spacing-m", "nan"), "positive number of metres"),
         (("--everything", "--query", "a", "--query", "b"), "reads no query"),
+        (("--everything", "--examples-threshold", "0.5"), "--examples-threshold is for --examples"),
+        (("--everything", "--examples", "m.geojson", "--examples-threshold", "2"), "must be a probability"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(words: tuple[str, ...], said: str) -> None:

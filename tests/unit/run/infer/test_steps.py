@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from prompt.fakes_gate import FakeGate
 from prompt.fakes_prompt import FakePrompter
 from prompt.fakes_verifier import FakeVerifier
@@ -36,6 +37,9 @@ from pipeline.schema.tile_answers import (
     TileStatus,
 )
 from pipeline.schema.tiling import BlockSpec, RunGrid, TileLattice, Window
+from pipeline.segment.mask_features import PLAIN
+from pipeline.segment.mask_ranker import MaskRanker
+from pipeline.segment.proposals import EverythingOptions, Proposals
 from pipeline.segment.segmenter import Embedding
 from pipeline.write.records.block_records import read_block_record
 from pipeline.write.records.record_keys import AlikeKeys, key_of
@@ -281,6 +285,39 @@ def test_a_verifier_rejects_masks_and_the_record_says_which(tmp_path: Path) -> N
     )
     assert (rows["r00000c00001", 0].status, rows["r00000c00001", 0].verified) == (TileStatus.FOUND, (None,))
     assert (rows["r00001c00000", 1].reason, rows["r00001c00000", 1].verified) == (Reason.PROMPTER, ())
+
+
+def test_examples_reject_masks_and_the_record_says_which(context: RunContext) -> None:
+    """The classifier wants 30 px and more: of 36 and 24 px, and of 24 px alone."""
+
+    class Seeing(FakeSegmenter):
+        def propose(
+            self, embedding: Embedding, prompts: Sequence[Prompt], rules: EverythingOptions
+        ) -> Proposals:
+            raise NotImplementedError("there are prompts")
+
+        def feature_map(self, embedding: Embedding) -> NDArray[np.float32]:
+            return np.zeros((1, 2, 2), dtype=np.float32)
+
+    other = Prompt(box_xyxy=(12.0, 12.0, 16.0, 18.0))
+    table = {("r00000c00000", "tanks"): (BOX, other), ("r00000c00000", "lakes"): (other,)}
+    weights = np.array([0.0, *(5.0 * (name == "log_area_px") for name in PLAIN)])
+    ranker = MaskRanker(weights=weights, intercept=-5.0 * np.log(30), ridge=1.0)
+    seen = replace(context, ranker=ranker)
+    image = make_image(seen)
+    answers = asyncio.run(PromptStep(seen, FakePrompter(table)).prompt(image))
+    summary = SegmentStep(seen, Seeing()).commit(image, answers)
+    assert (summary.found, summary.empty, summary.failed) == (1, 3, 0)
+    record = read_block_record(
+        RunDir(context.run_dir).block("b00000_00000"), key_of(context.keys, "b00000_00000").fingerprint
+    )
+    kept, gone = record.tiles[:2]
+    large = 1 / (1 + (30 / 36) ** 5)
+    small = 1 / (1 + (30 / 24) ** 5)
+    assert kept.verified == pytest.approx((large, small))
+    assert [fragment.prompt_index for fragment in kept.fragments] == [0]
+    assert (gone.status, gone.reason, gone.prompts) == (TileStatus.EMPTY, Reason.VERIFIER, (other,))
+    assert gone.verified == pytest.approx((small,))
 
 
 def test_a_prompt_without_a_mask_is_recorded_as_empty_with_a_reason(context: RunContext) -> None:
