@@ -239,8 +239,24 @@ def profile_parameters(prompter: PrompterOptions) -> dict[str, Any]:
     return {"profile": load_profile(prompter.vllm.profile).result_parameters()}
 
 
+def check_phrases(preset: Preset) -> None:
+    """Check that a segmenter of two routes gets boxes with phrases. Raises InputError."""
+    if preset.segmenter.dual is None:
+        return
+    what = "the two routes under [segmenter.dual] need a box and a phrase in every prompt"
+    remedy = "use a profile that asks for both, such as geoseg, or leave [segmenter.dual] out"
+    if preset.prompter.kind != "vllm":
+        raise InputError(what, came=f"a prompter of kind {preset.prompter.kind!r}", remedy=remedy)
+    profile = load_profile(preset.prompter.vllm.profile)
+    if not profile.parser.label_keys:
+        raise InputError(what, came=f"profile {profile.name!r}, whose replies hold no phrase", remedy=remedy)
+
+
 def check_engines(preset: Preset, runner: Runner) -> None:
-    """Check that two engines on one GPU are told how to share it. Raises InputError."""
+    """Check that models fit each other: two engines on one GPU are told how to share it, and two routes get
+    phrases. Raises InputError.
+    """
+    check_phrases(preset)
     own = preset.verifier.on and preset.prompter.kind == "vllm" and runner == "ray"
     if own and preset.resources.segmenter.gpus > 0 and preset.verifier.gpu_memory_utilization is None:
         raise InputError(

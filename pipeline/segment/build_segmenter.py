@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Literal
 
 from pipeline.errors import InputError, ModelError
 from pipeline.files.provenance import path_identity
 from pipeline.schema.tiling import RunGrid, TileLattice
+from pipeline.segment.dual_route.clip_surgery import ClipSurgery
+from pipeline.segment.dual_route.dual_options import DualRouteOptions, check_dual
+from pipeline.segment.dual_route.dual_route_segmenter import DualRouteSegmenter
+from pipeline.segment.dual_route.sam3_text import Sam3Text
 from pipeline.segment.onnx_segmenter import OnnxSegmenter, export_folder, find_provider
 from pipeline.segment.oracle_segmenter import OracleSegmenter
 from pipeline.segment.sam2_model import resolve_config, resolve_path
@@ -29,6 +33,13 @@ class SegmenterOptions(Sam2Options):
     """
 
     kind: Literal["sam2", "sam-onnx", "oracle"] = "sam2"
+    dual: DualRouteOptions | None = None
+    """GeoSeg's two routes around the segmenter that the other options choose. None: it is prompted itself."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dual is not None and self.kind == "oracle":
+            raise ValueError("two routes need a segmenter that looks at pictures, and the kind is 'oracle'")
 
     @property
     def model_id(self) -> str:
@@ -53,7 +64,8 @@ class SegmenterOptions(Sam2Options):
         """Every option that can change a result, for a fingerprint. An oracle has only two of them."""
         every = super().result_parameters()
         counts = {"oracle": ("kind", "checkpoint"), "sam-onnx": ("kind", "checkpoint", "mask_threshold")}
-        return {name: every[name] for name in counts.get(self.kind, tuple(every))}
+        named = {name: every[name] for name in counts.get(self.kind, tuple(every)) if name != "dual"}
+        return named if self.dual is None else {**named, "dual": self.dual.result_parameters()}
 
 
 def pinned_parameters(options: SegmenterOptions) -> dict[str, object]:
@@ -68,7 +80,11 @@ def pinned_parameters(options: SegmenterOptions) -> dict[str, object]:
             "checkpoint": str(resolve_path(options.checkpoint)),
             "config": str(resolve_config(options.config, options.checkpoint)),
         }
-    return options.result_parameters() | {name: path_identity(path) for name, path in files.items()}
+    pinned = options.result_parameters() | {name: path_identity(path) for name, path in files.items()}
+    if options.dual is not None:
+        models = {name: path_identity(place) for name, place in options.dual.models.items()}
+        pinned["dual"] = options.dual.result_parameters() | models
+    return pinned
 
 
 def check_segmenter(options: SegmenterOptions, grid: RunGrid) -> None:
@@ -77,6 +93,8 @@ def check_segmenter(options: SegmenterOptions, grid: RunGrid) -> None:
     A SAM2 checkpoint must exist and fit the config's architecture. An export must hold an encoder and a
     decoder that belong together. An oracle's raster must lie on the grid.
     """
+    if options.dual is not None:
+        check_dual(options.dual)
     if options.kind == "oracle":
         check_aligned(parse_oracle(options.checkpoint).labels_href, grid)
     elif options.kind == "sam-onnx":
@@ -141,7 +159,23 @@ def build_segmenter(options: SegmenterOptions, lattice: TileLattice | None = Non
             else OracleTruth(spec.labels_href, spec.noise, spec.seed)
         )
         return OracleSegmenter(truth, model_id=options.model_id)
+    if options.dual is not None:
+        return _build_dual(options, options.dual)
     tile_px = lattice.tile_px if lattice else 0
     if options.kind == "sam-onnx":
         return OnnxSegmenter(options, tile_px=tile_px)
     return Sam2Segmenter(options, tile_px=tile_px)
+
+
+def _build_dual(options: SegmenterOptions, dual: DualRouteOptions) -> DualRouteSegmenter:
+    """Load the models of both routes. The inner segmenter sees boxes of any size, so it pads to no tile."""
+    device = find_device(options.device)
+    used = dual.models
+    return DualRouteSegmenter(
+        build_segmenter(replace(options, dual=None)),
+        dual,
+        matcher=ClipSurgery(used["clip"], device=device, image_px=dual.clip_px) if "clip" in used else None,
+        finder=Sam3Text(used["sam3"], device=device, threshold=dual.text_threshold)
+        if "sam3" in used
+        else None,
+    )

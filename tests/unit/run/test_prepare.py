@@ -22,6 +22,7 @@ from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset
 from pipeline.run.prepare import (
     PlannedRun,
     RunRequest,
+    check_engines,
     claim,
     plan_request,
     profile_parameters,
@@ -239,3 +240,15 @@ def test_a_directory_that_ray_deletes_is_refused(
     with pytest.raises(InputError, match="--out must lie outside Ray's copy"):
         plan(world, Path("out"))
     plan(world, tmp_path / "out")
+
+
+def test_two_routes_need_a_profile_with_phrases() -> None:
+    """GeoSeg's segmenter takes its phrase from the prompt."""
+    dual = {"segmenter": {"dual": {"clip": "owner/clip", "routes": "a"}}}
+    tables = merge_tables(preset_tables("embedded"), dual)
+    with pytest.raises(InputError, match=r"profile 'embedded', whose replies hold no phrase.*geoseg"):
+        check_engines(build_preset(tables), "local")
+    check_engines(build_preset(merge_tables(tables, {"prompter": {"vllm": {"profile": "geoseg"}}})), "local")
+    vector = {"prompter": {"kind": "vector", "model": "places.geojson"}}
+    with pytest.raises(InputError, match="a prompter of kind 'vector'"):
+        check_engines(build_preset(merge_tables(tables, vector)), "local")
