@@ -61,8 +61,8 @@ class ClipSurgery:
         try:
             from transformers import AutoTokenizer, CLIPModel
 
-            self._model: Any = CLIPModel.from_pretrained(model).to(device).eval()
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
+            self._model: Any = CLIPModel.from_pretrained(model, use_safetensors=True).to(device).eval()
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         except (OSError, ValueError, ImportError) as error:
             raise ModelError(f"CLIP does not load from {model}: {error}") from error
         patch = int(self._model.config.vision_config.patch_size)

@@ -112,7 +112,8 @@ class DualRouteSegmenter:
                     "such as geoseg"
                 )
             window = box_window(prompt.box_xyxy, embedding.shape_px)
-            rows, cols = slice(window.row0, window.row1), slice(window.col0, window.col1)
+            rows = slice(window.row0, window.row1)
+            cols = slice(window.col0, window.col1)
             crop = np.ascontiguousarray(rgb[rows, cols])
             mask, score = self._of_crop(crop, embedding.valid[rows, cols], prompt.label, embedding.tile)
             mask &= embedding.valid[rows, cols]

@@ -34,7 +34,7 @@ class Sam3Text:
         try:
             from transformers import Sam3Model, Sam3Processor
 
-            self._model: Any = Sam3Model.from_pretrained(model).to(device).eval()
+            self._model: Any = Sam3Model.from_pretrained(model, use_safetensors=True).to(device).eval()
             self._processor: Any = Sam3Processor.from_pretrained(model)
         except (OSError, ValueError, ImportError) as error:
             raise ModelError(f"SAM3 does not load from {model}: {error}") from error
