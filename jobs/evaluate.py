@@ -20,7 +20,11 @@ from pipeline.run.job_options import add_preset_options, add_runner_option, job_
 from pipeline.run.judge_flags import add_judge_options
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pipeline.evaluate.benchmark.prepare_benchmark import EvaluationRequest, ScoredSize
+    from pipeline.write.run_json import RunInfo
 
 EPILOG = """benchmarks:
   world:SEED[:SIZE]    tiles of a procedural world, drawn in memory; SIZE pixels a side (default 2048)
@@ -73,6 +77,9 @@ examples:
   # how good was a finished run? your own polygons, in any CRS, are the truth of its first query
   python jobs/evaluate.py --run out/town --truth buildings.geojson --truth-query 0 --json out/town/scores.json
 
+  # beside a map: which of its buildings were found, missed or extra, and why, by district
+  python jobs/evaluate.py --run out/town --truth buildings.geojson --objects out/beside --by districts.geojson
+
 The same benchmark with the same --out resumes: finished parts are not done again. Another --convention only
 scores them again. --retry-failed repeats parts with a query that failed for a passing reason: memory, time,
 a process that died, a file that could not be read. A malformed reply is an answer. It was scored, and is
@@ -94,7 +101,7 @@ figures of a finished run (--run, --truth), one row per query:
   world, a failed tile counts as one without an answer; against polygons it does not count. The class of
   polygons is the name of their file."""
 
-RUN_FLAGS = ("run", "truth", "truth_query", "json")
+RUN_FLAGS = ("run", "truth", "truth_query", "json", "objects", "by", "by_name")
 """Flags of the mode for finished runs. All others belong to a benchmark."""
 
 OUT_FLAGS = (
@@ -225,6 +232,16 @@ def _add_finished_run(top: argparse.ArgumentParser) -> None:
         help="which query of the run the polygons answer, by number or text (default: its only one)",
     )
     run.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+    run.add_argument(
+        "--objects",
+        type=Path,
+        metavar="DIR",
+        help="also compare object by object with the polygons, which need not be the truth (a map's "
+        "buildings): which are found, missed and extra, and why; as a table with shapes, a page and numbers "
+        "in this folder",
+    )
+    run.add_argument("--by", type=Path, metavar="FILE", help="districts (polygons) to count objects by")
+    run.add_argument("--by-name", metavar="COLUMN", help="column of --by that holds the districts' names")
 
 
 def request_of(args: argparse.Namespace) -> EvaluationRequest:
@@ -324,6 +341,14 @@ def check_run_flags(args: argparse.Namespace, given: set[str]) -> None:
             came=f"--truth-query {args.truth_query} and a folder",
             remedy="drop --truth-query",
         )
+    if args.objects is not None and args.truth.is_dir():
+        raise InputError(
+            "--objects compares with a file of polygons",
+            came=f"--truth {args.truth}, which is a folder",
+            remedy=f"give {args.truth / 'truth.parquet'}, or drop --objects",
+        )
+    if args.objects is None and (args.by is not None or args.by_name is not None):
+        raise InputError("--by belongs to --objects", came="no --objects", remedy="add --objects DIR")
     if args.json is not None and (args.json.is_dir() or not args.json.parent.is_dir()):
         why = "which is a folder" if args.json.is_dir() else f"and there is no folder {args.json.parent}"
         raise InputError(
@@ -354,10 +379,34 @@ def score_finished_run(args: argparse.Namespace) -> int:
         figures = [{**score.figures(), "truth": summary}]
         print(truth_lines(summary))
     print(score_table(scores))
+    if args.objects is not None:
+        print("\n".join(compare_with_layer(args, info)))
     if args.json:
         with writing_to(args.json, "--json"):
             write_bytes_atomic(args.json, (json.dumps(figures, indent=2) + "\n").encode())
     return 0
+
+
+def compare_with_layer(args: argparse.Namespace, info: RunInfo) -> list[str]:
+    """Compare a run with the polygons of --truth object by object; returns what to print."""
+    from pipeline.assess.districts import read_districts
+    from pipeline.evaluate.finished_run.layer_report import LayerRequest, layer_lines, write_layer_report
+
+    by = args.by and read_districts(args.by, info.lattice.grid, column=args.by_name)
+
+    def district_of(points: NDArray[np.object_]) -> list[str]:
+        names = (*by.names, "")
+        return [names[at] for at in by.place_of(points).tolist()]
+
+    request = LayerRequest(
+        run=args.run,
+        layer=args.truth,
+        query=args.truth_query,
+        out=args.objects,
+        district_of=district_of if by else None,
+    )
+    summary = write_layer_report(request, info)
+    return ["", *layer_lines(summary), str(args.objects / "layer.html")]
 
 
 def evaluate_benchmark(request: EvaluationRequest, args: argparse.Namespace) -> int:

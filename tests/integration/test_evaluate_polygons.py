@@ -358,15 +358,17 @@ def test_a_run_without_rasters_is_refused(made: Path, tmp_path: Path) -> None:
         score_polygons(tmp_path, write(tmp_path / "t.parquet", BOXES), info, None)
 
 
-def test_the_help_teaches_it_with_a_command_that_parses() -> None:
+def test_the_help_teaches_it_with_commands_that_parse() -> None:
     job = load_job("evaluate")
-    (command,) = [
+    command, beside = [
         line.split()
         for line in job.EPILOG.splitlines()
         if line.strip().startswith("python jobs/evaluate.py --run")
     ]
     args = job.parser().parse_args(command[2:])
     assert (str(args.truth), args.truth_query) == ("buildings.geojson", "0")
+    args = job.parser().parse_args(beside[2:])
+    assert (str(args.objects), str(args.by)) == ("out/beside", "districts.geojson")
 
 
 KAMPALA = ROOT.parent / "shared" / "data" / "kampala"
@@ -407,3 +409,28 @@ def test_real_buildings_in_degrees_against_known_locations(run_job: RunJob, tmp_
         1.0 if figures["truly_empty_tiles"] else None,
     )
     assert figures["ciou"] > 0.3
+
+
+def test_the_job_says_object_by_object_how_run_and_layer_differ(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three of four objects are in the layer, one of them 9 columns off; one of the layer was not found."""
+    layer = [BOXES[0], BOXES[1], (70, 79, 80, 89), (2, 60, 12, 70)]
+    truth = write(tmp_path / "layer.gpkg", layer, 4326)
+    districts = gpd.GeoDataFrame(
+        {"name": ["north", "south"]}, geometry=[polygon((0, 0, 48, 96)), polygon((48, 0, 96, 96))], crs=32633
+    )
+    districts.to_file(tmp_path / "districts.geojson")
+    words = ["--run", str(made), "--truth", str(truth), "--objects", str(tmp_path / "beside")]
+    evaluate = load_job("evaluate").main
+    assert evaluate([*words, "--by", str(tmp_path / "districts.geojson")]) == 0
+    said = capsys.readouterr().out
+    assert "0 of 4 objects of the layer were not judged." in said
+    assert "2 of 4 judged objects of the layer were found" in said
+    assert "missed 1: found with another outline" in said
+    summary = json.loads((tmp_path / "beside/layer.json").read_text())
+    assert sum(summary["all"]["missed_by"].values()) == 2
+    assert summary["all"]["extra_by"] == {"another outline than the layer's": 1, "not in the layer": 1}
+    assert {name: part["matched"] for name, part in summary["districts"].items()} == {"north": 1, "south": 1}
+    assert evaluate([*words[:4], "--by", "x"]) == 2
+    assert "--by belongs to --objects" in capsys.readouterr().err
