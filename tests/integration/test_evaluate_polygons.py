@@ -313,9 +313,9 @@ def not_to_be_scored(*_: object) -> None:
 
 def test_the_mode_for_runs_takes_its_own_flags_alone() -> None:
     job = load_job("evaluate")
-    assert job.given_flags(["--run", "r", "--truth", "t", "--truth-query=1", "--json", "j"]) == set(
-        job.RUN_FLAGS
-    )
+    words = ["--run", "r", "--truth", "t", "--truth-query=1", "--json", "j"]
+    words += ["--objects", "o", "--by", "d", "--by-name", "n"]
+    assert job.given_flags(words) == set(job.RUN_FLAGS)
     assert job.given_flags([]) == set()
     assert job.given_flags(["--seed", "0", "--retry-failed"]) == {"seed", "retry_failed"}
 

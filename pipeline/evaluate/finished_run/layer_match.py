@@ -42,7 +42,6 @@ _REJECTED = {
     "gate": "the gate rejected its tile",
     "prompter": "the prompter said that nothing is there",
     "verifier": "the verifier discarded what was found",
-    "unreadable": "the prompter's answer could not be read",
 }
 
 
@@ -104,7 +103,7 @@ def match_layer(layer: Geometries, found: Geometries) -> LayerMatch:
     )
 
 
-def layer_rows(match: LayerMatch, looked: LookedAt, layer: Geometries) -> list[LayerRow]:
+def layer_rows(match: LayerMatch, looked: PlaceRecords, layer: Geometries) -> list[LayerRow]:
     """Say what became of every object of the layer."""
     rows = []
     points = shapely.get_coordinates(shapely.point_on_surface(layer)).reshape(-1, 2)
@@ -141,7 +140,7 @@ def found_rows(match: LayerMatch) -> list[LayerRow]:
     return rows
 
 
-class LookedAt:
+class PlaceRecords:
     """What a run did at a place."""
 
     def __init__(self, run_dir: Place, lattice: TileLattice, query_index: int) -> None:

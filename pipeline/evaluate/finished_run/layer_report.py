@@ -29,7 +29,7 @@ from pipeline.evaluate.finished_run.layer_match import (
     MISSED,
     NOT_JUDGED,
     LayerRow,
-    LookedAt,
+    PlaceRecords,
     found_rows,
     layer_rows,
     match_layer,
@@ -89,7 +89,7 @@ def write_layer_report(request: LayerRequest, info: RunInfo) -> dict[str, Any]:
     ids, scores, shapes = _found(request.run, query)
     found = np.asarray(to_pixels(shapes, grid), dtype=object)
     match = match_layer(layer, found)
-    rows = layer_rows(match, LookedAt(request.run, info.lattice, query), layer)
+    rows = layer_rows(match, PlaceRecords(request.run, info.lattice, query), layer)
     others = found_rows(match)
     partner = np.append(np.arange(len(ids)), -1)[match.found_of]
     outlines = np.concatenate([to_crs_coordinates(layer, grid), shapes])
@@ -163,7 +163,8 @@ def _districts(district_of: Placer | None, outlines: Geometries) -> Sequence[str
 def _by_district(
     rows: Sequence[LayerRow], others: Sequence[LayerRow], district: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    own, theirs = district[: len(rows)], district[len(rows) :]
+    own = district[: len(rows)]
+    theirs = district[len(rows) :]
     return {
         name or "outside all districts": _counts(
             [row for row, at in zip(rows, own, strict=True) if at == name],

@@ -14,7 +14,7 @@ from record_world import golden_run, lattice_of
 from pipeline.evaluate.finished_run.layer_match import (
     MIN_IOU,
     LayerRow,
-    LookedAt,
+    PlaceRecords,
     found_rows,
     layer_rows,
     match_layer,
@@ -27,7 +27,7 @@ def boxes(*corners: tuple[float, float, float, float]) -> np.ndarray:  # type: i
     return np.array([shapely.box(*corner) for corner in corners], dtype=object)
 
 
-class Everywhere(LookedAt):
+class Everywhere(PlaceRecords):
     """Every point has one entry."""
 
     def __init__(self, entry: LedgerEntry, *, judged: bool = True) -> None:
@@ -135,7 +135,7 @@ def test_each_object_is_matched_once_and_the_best_first(seed: int) -> None:
 def test_places_are_asked_of_the_ledger_and_of_the_raster(tmp_path: Path) -> None:
     """Tiles of 10 px; the ledger knows the four at the top left, and nobody judged the first row."""
     golden_run(tmp_path / "run")
-    looked = LookedAt(tmp_path / "run", lattice_of(), 0)
+    looked = PlaceRecords(tmp_path / "run", lattice_of(), 0)
     answers = looked.at(np.array([[2.5, 0.5], [2.5, 1.5], [45.0, 35.0], [-1.0, 3.0], [3.0, 40.0]]))
     assert answers[0][1] is False
     assert answers[2:] == [(NOT_LOOKED_AT, False)] * 3
