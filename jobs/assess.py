@@ -26,6 +26,9 @@ What is drawn, per query: objects (are they right?), squares of ground (what was
 object here?). They give precision; recall and count; and area. Strata are bands of the score, what became of
 a tile, and whether an object lies at a tile's edge. The same --seed draws the same units.
 
+estimate also learns how often objects of a score are right. RUN/confidence.parquet has it for every object,
+to be joined to instances/ by query_index and instance_id; score there stays what the model said.
+
 What is judged is the ground that the run looked at. jobs/answer.py says what it did not look at.
 
 Exit codes: 0 done, 2 bad input (nothing was written), 1 anything else."""
@@ -56,9 +59,8 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "--cell-px",
         type=int,
-        default=192,
         metavar="N",
-        help="longest side of a square, in pixels (default: 192)",
+        help="longest side of a square, in pixels (default: 192, or more where objects are large)",
     )
     plan.add_argument("--overwrite", action="store_true", help="replace an earlier sample in DIR")
     plan.add_argument("--quiet", action="store_true", help="no progress")
@@ -89,7 +91,7 @@ def _plan(args: argparse.Namespace) -> int:
             out=Path(args.out),
             queries=tuple(args.query),
             wanted=_wanted(args),
-            frame=_frame(args),
+            cell_px=_cell_px(args),
             seed=args.seed,
             overwrite=args.overwrite,
         ),
@@ -111,17 +113,16 @@ def _wanted(args: argparse.Namespace) -> Any:
     return Wanted(objects=args.objects, cells=args.cells, points=args.points)
 
 
-def _frame(args: argparse.Namespace) -> Any:
-    from pipeline.assess.sampling_frame import FrameOptions
+def _cell_px(args: argparse.Namespace) -> int | None:
     from pipeline.errors import InputError
 
-    if not 16 <= args.cell_px <= 4096:
+    if args.cell_px is not None and not 16 <= args.cell_px <= 4096:
         raise InputError(
             "--cell-px must be 16 to 4096",
             came=str(args.cell_px),
             remedy="give what fits a screen: 100 to 400",
         )
-    return FrameOptions(cell_px=args.cell_px)
+    return None if args.cell_px is None else int(args.cell_px)
 
 
 def _estimate(args: argparse.Namespace) -> int:

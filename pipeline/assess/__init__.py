@@ -10,6 +10,8 @@ review_labels     the answers, checked against the design
 survey_estimators estimates with intervals, of one stratum and of all
 query_estimates   answers -> precision, recall, count and area of one query
 estimate_run      answers -> assessment.json
+confidence        scores that mean what they say
+confidence_files  confidence.parquet and reliability.svg
 looked_at         ground that was looked at, and why the rest was not
 districts         polygons that part an answer
 answer_run        run -> how many, how large, how dense

@@ -94,7 +94,9 @@ def answer_csv(answer: RunAnswer) -> str:
 def _paragraph(row: AnswerRow, answer: RunAnswer) -> str:
     sentences = [f'"{public_line(row.query)}"', _ground(row.ground)]
     size = "" if row.area_m2 is None else f", {area(row.area_m2)} in all"
-    density = "" if row.per_km2 is None else f", {row.per_km2:,.3g} per km2 of the ground that was looked at"
+    density = (
+        "" if row.per_km2 is None else f", {_density(row.per_km2)} per km2 of the ground that was looked at"
+    )
     things = "1 object was" if row.objects == 1 else f"{row.objects:,} objects were"
     sentences.append(f"{things} found{size}{density}.")
     sentences.append(_sure(_entry(row, answer)))
@@ -158,7 +160,7 @@ def _table(rows: Sequence[AnswerRow]) -> list[str]:
             *((row.district or "all",) if parted else ()),
             f"{row.objects:,}",
             "-" if row.area_m2 is None else area(row.area_m2),
-            "-" if row.per_km2 is None else f"{row.per_km2:,.3g}",
+            "-" if row.per_km2 is None else _density(row.per_km2),
             _km2(row.ground.searched_km2),
             _km2(row.ground.area_km2 - row.ground.searched_km2),
         )
@@ -184,6 +186,10 @@ def _last(answer: RunAnswer) -> str:
 
 def _entry(row: AnswerRow, answer: RunAnswer) -> Mapping[str, Any] | None:
     return answer.assessed.get(row.query) if row.district is None else None
+
+
+def _density(per_km2: float) -> str:
+    return f"{per_km2:,.0f}" if per_km2 >= 100 else f"{per_km2:.3g}"
 
 
 def _km2(km2: float) -> str:

@@ -47,6 +47,13 @@ def notes(query: Mapping[str, Any]) -> list[str]:
         told.append(f"{query['published']:,} objects were published")
     if query["n_unsure"]:
         told.append(f"{query['n_unsure']} answers were unsure and are left out; {_bounds(query['unsure'])}")
+    curve = query.get("confidence")
+    if curve:
+        told.append(
+            f"a confidence was learnt from {curve['n']:.0f} objects: mean squared error "
+            f"{curve['brier_of_confidence']:.3f}, that of the scores {curve['brier_of_score']:.3f} "
+            "(confidence.parquet beside the run, reliability.svg beside the sample)"
+        )
     return told + list(query["assumed"])
 
 

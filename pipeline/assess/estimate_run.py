@@ -4,7 +4,8 @@
 2. `_require_same_result` refuses answers about another result than the one that counts now.
 3. `_grouped` counts answers by stratum: answered, unsure, without an answer.
 4. `estimate_query` estimates; unsure answers are left out, then counted as no, then as yes.
-5. `_assumed` says what is taken for granted where units have no answer.
+5. From the reviewed objects follows the confidence of all others (`confidence`).
+6. `_assumed` says what is taken for granted where units have no answer.
 
 `read_assessment` gives it back to whoever tells the run's figures, as long as it is of the same result.
 """
@@ -20,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.assess.confidence import confidence_entry
+from pipeline.assess.confidence_files import curve_of, reliability_svg, write_confidence
 from pipeline.assess.draw_units import KINDS, NEAR_STRATA, Kind
 from pipeline.assess.query_estimates import (
     QueryAnswers,
@@ -33,6 +36,7 @@ from pipeline.assess.review_labels import UnitAnswer, read_answers
 from pipeline.assess.sample_design import SampleDesign, read_design
 from pipeline.assess.survey_estimators import LEVEL, Estimated
 from pipeline.errors import InputError
+from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.public_text import public_json, public_text
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import finished_run
@@ -44,10 +48,14 @@ ASSESSMENT_VERSION = 1
 ASSESSMENT_NAME = "assessment.json"
 """File in the run directory."""
 
+RELIABILITY_NAME = "reliability.svg"
+"""Drawing in the folder of the sample."""
+
 METHOD = (
-    "stratified random sampling without replacement; stratified estimates; Jeffreys limits per stratum with "
-    "finite-population corrections, joined by the method of variance estimates recovery (Olofsson et al. "
-    "2014; Cochran 1977; Zou and Donner 2008; Donner and Zou 2012)"
+    "stratified random sampling without replacement; stratified estimates; limits per stratum (mid-p for "
+    "objects, Jeffreys for squares and points) with finite-population corrections, joined by the method of "
+    "variance estimates recovery (Olofsson et al. 2014; Cochran 1977; Zou and Donner 2008; Donner and Zou "
+    "2012)"
 )
 
 _FIGURES = ("precision", "recall", "count", "missed", "covered", "area_m2", "near_area_m2")
@@ -87,6 +95,10 @@ def estimate_assessment(folder: Path, labels: Path, *, run: str | None = None) -
         }
     )
     assert isinstance(document, dict)
+    curves = {each["query_index"]: curve_of(each["confidence"]) for each in queries if each["confidence"]}
+    if curves:
+        write_confidence(run_dir, info, curves)
+        write_bytes_atomic(folder / RELIABILITY_NAME, reliability_svg(queries).encode())
     (run_dir.path / ASSESSMENT_NAME).write_bytes((public_json(document) + "\n").encode())
     return document
 
@@ -167,6 +179,7 @@ def _query_entry(
     if entry["n_unsure"]:
         kinds: tuple[Unsure, Unsure] = ("as no", "as yes")
         entry["unsure"] = {how.replace(" ", "_"): _figures(estimate_query(given, how)) for how in kinds}
+    entry["confidence"] = _confidence(mine, answers)
     entry["assumed"] = _assumed(mine, answers)
     entry["strata"] = [
         {
@@ -181,6 +194,22 @@ def _query_entry(
         for kind, stratum in all_strata
     ]
     return entry
+
+
+def _confidence(
+    rows: Sequence[Mapping[str, Any]], answers: Mapping[str, UnitAnswer]
+) -> dict[str, Any] | None:
+    """The confidence that the reviewed objects support."""
+    told = sorted(
+        (row for row in rows if row["kind"] == "object" and row["unit_id"] in answers),
+        key=lambda row: row["review_order"],
+    )
+    sure = [row for row in told if answers[row["unit_id"]].label != "unsure"]
+    return confidence_entry(
+        np.array([row["score"] for row in sure], dtype=np.float64),
+        np.array([answers[row["unit_id"]].label == "yes" for row in sure], dtype=np.bool_),
+        np.array([row["weight"] for row in sure], dtype=np.float64),
+    )
 
 
 def _grouped(

@@ -34,6 +34,7 @@ from pipeline.assess.sampling_frame import (
     GroundFrame,
     GroundReader,
     ObjectsFrame,
+    fitting_cell_px,
     read_ground_frame,
     read_objects_frame,
 )
@@ -66,7 +67,8 @@ class PlanRequest:
     queries: tuple[str, ...] = ()
     """Texts of queries. Empty: all of the run."""
     wanted: Wanted = field(default_factory=Wanted)
-    frame: FrameOptions = field(default_factory=FrameOptions)
+    cell_px: int | None = None
+    """Longest side of a cell. None: as large as the objects ask for."""
     seed: int = 0
     overwrite: bool = False
 
@@ -91,12 +93,12 @@ def plan_assessment(request: PlanRequest, *, say: Say = lambda _: None) -> Plann
     strata: dict[int, tuple[DrawnStratum, ...]] = {}
     drawn: dict[int, list[DrawnUnit]] = {}
     frames: dict[int, tuple[ObjectsFrame, GroundFrame]] = {}
+    objects = {index: read_objects_frame(run_dir, index) for index in chosen}
+    cell_px = request.cell_px or fitting_cell_px(list(objects.values()), info.lattice.core_px)
+    options = FrameOptions(cell_px=cell_px)
     for index in chosen:
         say(f'listing what can be drawn for "{info.queries[index]}"')
-        frames[index] = (
-            read_objects_frame(run_dir, index),
-            read_ground_frame(run_dir, info, index, request.frame),
-        )
+        frames[index] = (objects[index], read_ground_frame(run_dir, info, index, options))
         own, drawn[index] = draw(*frames[index], request.wanted, seed=request.seed, query_index=index)
         strata[index] = tuple(own)
     design = SampleDesign(
@@ -108,7 +110,7 @@ def plan_assessment(request: PlanRequest, *, say: Say = lambda _: None) -> Plann
         chosen=chosen,
         seed=request.seed,
         wanted=request.wanted,
-        frame=request.frame,
+        frame=options,
         strata=strata,
     )
     _require_some(sum(map(len, drawn.values())))

@@ -23,8 +23,8 @@ def plan_text(planned: Planned) -> str:
     n = len(planned.units)
     minutes = max(1, round(n * _S_PER_UNIT / 60))
     lines.append(
-        f"{n} units drawn with seed {design.seed}, sample {design.design_id}; "
-        f"about {minutes} minutes of review."
+        f"{n} units drawn with seed {design.seed}, sample {design.design_id}; squares of "
+        f"{design.frame.cell_px} px at most; about {minutes} minutes of review."
     )
     if planned.n_unread:
         lines.append(

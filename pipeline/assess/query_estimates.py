@@ -6,6 +6,10 @@
 4. Area: share of points on an object times the ground of each stratum (Olofsson et al., Remote Sensing of
    Environment 148, 2014, equations 9 to 11, with intervals that also hold where a stratum shows no error).
 
+Left out: prediction-powered estimates (Angelopoulos et al., Science 382, 2023), with the score as the
+prediction. In strata by score they change the standard error of precision by less than 1 %
+(tests/benchmarks/assessment.py --prediction-powered).
+
 Unsure answers are left out of the estimate. `unsure` counts all of them as no, or as yes (of a square: one
 missed object): the truth lies between, as far as they go.
 """
@@ -24,6 +28,7 @@ from pipeline.assess.survey_estimators import (
     Estimated,
     mean_count,
     part_of_sum,
+    rare_share_of,
     share_of,
     weighted_sum,
 )
@@ -131,6 +136,7 @@ def _points(strata: Sequence[StratumAnswers] | None, unsure: Unsure, *, by_area:
     whole = sum(s.size for s in strata)
     ground = [s.area_m2 if by_area else s.size / whole for s in strata]
     parts = [
-        (weight, share_of(s.counted(unsure) > 0, s.size)) for weight, s in zip(ground, strata, strict=True)
+        (weight, rare_share_of(s.counted(unsure) > 0, s.size))
+        for weight, s in zip(ground, strata, strict=True)
     ]
     return weighted_sum(parts).least(0.0).most(sum(ground))

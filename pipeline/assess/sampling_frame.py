@@ -19,6 +19,7 @@ it is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -45,11 +46,18 @@ UNJUDGED, INSIDE, NEAR, FAR = range(4)
 _MASK_OBJECT = 1
 
 
+LEAST_CELL_PX = 192
+"""Side of a cell that a screen shows well. Larger objects make larger cells (`fitting_cell_px`)."""
+
+_OBJECTS_PER_SIDE = 4
+"""Objects of median size that a cell holds side by side: in a smaller one nobody recognises them."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameOptions:
     """How ground is cut into units."""
 
-    cell_px: int = 192
+    cell_px: int = LEAST_CELL_PX
     """Longest side of a cell; cores of tiles are cut into as few equal parts as that allows."""
     near_px: int = 8
     """Width of the band around objects that is a stratum of points."""
@@ -63,6 +71,9 @@ class ObjectsFrame:
     score: NDArray[np.float64]
     at_edge: NDArray[np.bool_]
     """Joined across tile edges, seen by one of two tiles alone, or cut by the border of the imagery."""
+
+    area_px: NDArray[np.int64]
+    """Of an object of several rows that of the first."""
 
     def __len__(self) -> int:
         return len(self.instance_id)
@@ -128,7 +139,7 @@ class GroundReader:
 
 def read_objects_frame(run_dir: RunDir, query_index: int) -> ObjectsFrame:
     """List the objects of a query. An object of several rows (`part_no`) is one."""
-    names = ("query_index", "instance_id", "score", "part_no", "n_tiles", "truncated", "one_sided")
+    names = ("query_index", "instance_id", "score", "part_no", "n_tiles", "truncated", "one_sided", "area_px")
     columns: dict[str, list[NDArray[np.generic]]] = {name: [] for name in names}
     for path in instance_files(run_dir):
         for batch in batches(path, names):
@@ -143,7 +154,15 @@ def read_objects_frame(run_dir: RunDir, query_index: int) -> ObjectsFrame:
         instance_id=joined["instance_id"][order].astype(np.uint64),
         score=joined["score"][order].astype(np.float64),
         at_edge=(cut | (joined["n_tiles"] > 1))[order],
+        area_px=joined["area_px"][order].astype(np.int64),
     )
+
+
+def fitting_cell_px(frames: Sequence[ObjectsFrame], core_px: int) -> int:
+    """The side of cells in which a person recognises the objects that were found, at most a tile's core."""
+    areas = np.concatenate([frame.area_px for frame in frames]) if frames else np.zeros(0)
+    side = float(np.sqrt(np.median(areas))) if len(areas) else 0.0
+    return min(max(LEAST_CELL_PX, round(_OBJECTS_PER_SIDE * side)), core_px)
 
 
 def read_ground_frame(run_dir: RunDir, info: RunInfo, query_index: int, options: FrameOptions) -> GroundFrame:

@@ -1,10 +1,11 @@
 """Estimate means, totals and ratios of a stratified random sample, with intervals that hold in small samples.
 
-1. `share_of` and `mean_count` estimate the mean of one stratum from a simple random sample without
-   replacement. Their limits are Jeffreys' limits of a binomial share and of a Poisson mean (Brown, Cai and
-   DasGupta, Statistical Science 16, 2001, and Statistica Sinica 13, 2003). A finite population counts as a
-   larger sample: n becomes n (N - 1) / (N - n). Counts that come in clumps count as a smaller one: variance
-   over mean divides it.
+1. `share_of`, `rare_share_of` and `mean_count` estimate the mean of one stratum from a simple random sample
+   without replacement. The limits of `share_of` are mid-p limits of the binomial distribution (Berry and
+   Armitage, The Statistician 44, 1995). Those of the others are Jeffreys' limits of a binomial share and of a
+   Poisson mean (Brown, Cai and DasGupta, Statistical Science 16, 2001, and Statistica Sinica 13, 2003): they
+   are narrower where hardly anything is seen. A finite population counts as a larger sample: n becomes
+   n (N - 1) / (N - n). Counts that come in clumps count as a smaller one: variance over mean divides it.
 2. `weighted_sum` adds up strata, and independent totals. The estimate is the stratified one (Cochran,
    Sampling Techniques, 1977, chapter 5). The limits come from those of the parts by the method of variance
    estimates recovery (Zou and Donner, Statistics in Medicine 27, 2008): squared distances to the limits add
@@ -19,8 +20,9 @@ How often the intervals hold the truth, beside the usual ones: tests/benchmarks/
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,12 +59,12 @@ def share_of(hits: NDArray[np.bool_], size: int) -> Estimated:
 
     `hits`: (n,), n >= 1. A sample that is the whole stratum has no error.
     """
-    value = float(hits.mean())
-    worth = _worth(len(hits), size)
-    if worth is None:
-        return Estimated(value=value, low=value, high=value)
-    low, high = _binomial_limits(value * worth, worth)
-    return Estimated(value=value, low=min(low, value), high=max(high, value))
+    return _share(hits, size, _mid_p_limits)
+
+
+def rare_share_of(hits: NDArray[np.bool_], size: int) -> Estimated:
+    """The same, for shares that are close to 0 in many strata."""
+    return _share(hits, size, _jeffreys_limits)
 
 
 def mean_count(counts: NDArray[np.float64], size: int) -> Estimated:
@@ -93,13 +95,24 @@ def part_of_sum(part: Estimated, rest: Estimated) -> Estimated | None:
     if part.value + rest.value <= 0:
         return None
     if part.value <= 0:
-        return Estimated(value=0.0, low=0.0, high=_share(_ratio_limits(part, rest)[1]))
+        return Estimated(value=0.0, low=0.0, high=_of_ratio(_ratio_limits(part, rest)[1]))
     low, high = _ratio_limits(rest, part)
     value = part.value / (part.value + rest.value)
-    return Estimated(value=value, low=min(1 - _share(high), value), high=max(1 - _share(low), value))
+    return Estimated(value=value, low=min(1 - _of_ratio(high), value), high=max(1 - _of_ratio(low), value))
 
 
-def _share(ratio: float) -> float:
+def _share(
+    hits: NDArray[np.bool_], size: int, limits: Callable[[float, float], tuple[float, float]]
+) -> Estimated:
+    value = float(hits.mean())
+    worth = _worth(len(hits), size)
+    if worth is None:
+        return Estimated(value=value, low=value, high=value)
+    low, high = limits(value * worth, worth)
+    return Estimated(value=value, low=min(low, value), high=max(high, value))
+
+
+def _of_ratio(ratio: float) -> float:
     """a / (a + b) for a / b."""
     return 1.0 if math.isinf(ratio) else ratio / (1 + ratio)
 
@@ -124,7 +137,23 @@ def _worth(n: int, size: int) -> float | None:
     return None if n >= size else n * (size - 1) / (size - n)
 
 
-def _binomial_limits(hits: float, n: float) -> tuple[float, float]:
+@lru_cache(maxsize=4096)
+def _mid_p_limits(hits: float, n: float) -> tuple[float, float]:
+    """Mid-p limits of a share; `hits` of `n`, which need not be whole."""
+    from scipy.optimize import brentq
+    from scipy.special import betainc
+
+    def below(share: float) -> float:
+        at_least = betainc(hits, n - hits + 1, share) if hits > 0 else 1.0
+        more = betainc(hits + 1, n - hits, share) if hits < n else 0.0
+        return float(at_least + more) / 2
+
+    low = brentq(lambda share: below(share) - _TAIL, 0.0, 1.0, xtol=1e-12) if hits > 0 else 0.0
+    high = brentq(lambda share: below(share) - 1 + _TAIL, 0.0, 1.0, xtol=1e-12) if hits < n else 1.0
+    return float(low), float(high)
+
+
+def _jeffreys_limits(hits: float, n: float) -> tuple[float, float]:
     """Jeffreys limits of a share; `hits` of `n`, which need not be whole."""
     from scipy.special import betaincinv
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.assess.draw_units import DrawnStratum, DrawnUnit, Wanted, draw
+from pipeline.assess.draw_units import DrawnStratum, DrawnUnit, Wanted, draw, object_strata
 from pipeline.assess.query_estimates import QueryAnswers, StratumAnswers, estimate_query
-from pipeline.assess.sampling_frame import FAR, INSIDE, NEAR, STATES, GroundFrame, ObjectsFrame
+from pipeline.assess.sampling_frame import FAR, INSIDE, NEAR, GroundFrame, ObjectsFrame
 
 FIGURES = ("precision", "recall", "count", "area_m2")
 Z = 1.959964
@@ -116,7 +116,9 @@ def invent(case: Case, rng: np.random.Generator) -> Region:
     true_px[:, FAR] = np.minimum(missed * case.object_px, n_px[:, FAR])
     ids = np.arange(1, case.objects + 1, dtype=np.uint64)
     return Region(
-        objects=ObjectsFrame(instance_id=ids, score=score, at_edge=edge),
+        objects=ObjectsFrame(
+            instance_id=ids, score=score, at_edge=edge, area_px=np.full(len(ids), case.object_px)
+        ),
         right=right,
         ground=GroundFrame(
             window=np.zeros((case.cells, 4), dtype=np.int32),
@@ -215,15 +217,44 @@ def simulate(case: Case, *, regions: int, seed: int) -> Coverage:
     )
 
 
+def prediction_powered(case: Case, *, regions: int, seed: int) -> tuple[float, float]:
+    """Standard errors of precision: stratified, and with the score's regression on top (PPI++)."""
+    errors: list[tuple[float, float]] = []
+    for number in range(regions):
+        region = invent(case, np.random.default_rng([seed, number]))
+        wanted = replace(case.wanted, cells=0, points=0)
+        strata, units = draw(region.objects, region.ground, wanted, seed=number, query_index=seed)
+        members = [each for each in object_strata(region.objects) if each.size]
+        score = region.objects.score
+        drawn = [np.array([u.row for u in units if u.stratum == k]) for k in range(len(strata))]
+        share = [s.size / len(score) for s in strata]
+        plain = sum(w * region.right[rows].mean() for w, rows in zip(share, drawn, strict=True))
+        above = below = moved = 0.0
+        for w, rows, all_of in zip(share, drawn, members, strict=True):
+            centred = score[rows] - score[rows].mean()
+            above += w**2 * float((centred * region.right[rows]).sum()) / len(rows) ** 2
+            below += w**2 * float((centred**2).sum()) / len(rows) ** 2
+            moved += w * float(score[all_of.rows].mean() - score[rows].mean())
+        true = region.truth["precision"]
+        errors.append((plain - true, plain + above / below * moved - true))
+    simple, powered = np.std(np.asarray(errors), axis=0).tolist()
+    return float(simple), float(powered)
+
+
 def main() -> None:
-    assert len(STATES) == 4
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--regions", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--case", choices=tuple(CASES))
+    parser.add_argument("--prediction-powered", action="store_true", help="what scores add to precision")
     args = parser.parse_args()
+    if args.prediction_powered:
+        for name in ("usual", "many wrong", "almost perfect"):
+            simple, powered = prediction_powered(CASES[name], regions=args.regions, seed=args.seed)
+            print(f"{name}: standard error {simple:.4f}, with scores {powered:.4f} ({powered / simple:.3f})")
+        return
     print("| case | " + " | ".join(FIGURES) + " | usual interval: | " + " | ".join(FIGURES[1:]) + " |")
     print("| --- |" + " ---: |" * (2 * len(FIGURES)))
     for name, case in CASES.items():

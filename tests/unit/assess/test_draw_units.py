@@ -21,6 +21,7 @@ def objects(n: int) -> ObjectsFrame:
         instance_id=np.arange(1, n + 1, dtype=np.uint64),
         score=np.linspace(0.3, 0.9, n),
         at_edge=np.arange(n) % 3 == 0,
+        area_px=np.full(n, 100),
     )
 
 
@@ -75,6 +76,7 @@ def test_every_unit_of_a_stratum_has_the_same_chance() -> None:
         instance_id=np.arange(1, 31, dtype=np.uint64),
         score=np.full(30, 0.5),
         at_edge=np.zeros(30, dtype=np.bool_),
+        area_px=np.full(30, 100),
     )
     drawn: Counter[int] = Counter()
     for seed in range(n_seeds):

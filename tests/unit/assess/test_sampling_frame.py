@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import geopandas as gpd
 import numpy as np
 import zarr
@@ -16,6 +18,7 @@ from pipeline.assess.sampling_frame import (
     UNJUDGED,
     FrameOptions,
     GroundReader,
+    fitting_cell_px,
     read_ground_frame,
     read_objects_frame,
 )
@@ -33,6 +36,18 @@ def test_objects_are_those_that_were_published(assessed: AssessedRun) -> None:
     assert frame.at_edge.any()
     assert not frame.at_edge.all()
     assert len(read_objects_frame(run_dir, 1)) == 0
+
+
+def test_cells_are_large_enough_for_the_objects(assessed: AssessedRun) -> None:
+    run_dir, _ = ended_run(str(assessed.run))
+    frame = read_objects_frame(run_dir, 0)
+    table = gpd.read_parquet(assessed.run / "instances").sort_values("instance_id")
+    np.testing.assert_array_equal(frame.area_px, table["area_px"])
+    assert fitting_cell_px([frame], 896) == 192  # objects of 13 px at most
+    large = replace(frame, area_px=np.full(len(frame), 100 * 100))
+    assert fitting_cell_px([large], 896) == 400
+    assert fitting_cell_px([large], 300) == 300
+    assert fitting_cell_px([], 896) == 192
 
 
 def test_classes_follow_the_distance_to_objects_across_tiles(assessed: AssessedRun) -> None:

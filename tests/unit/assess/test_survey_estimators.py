@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.assess.survey_estimators import Estimated, mean_count, part_of_sum, share_of, weighted_sum
+from pipeline.assess.survey_estimators import (
+    Estimated,
+    mean_count,
+    part_of_sum,
+    rare_share_of,
+    share_of,
+    weighted_sum,
+)
 
 MANY = 10**9
 
@@ -44,8 +51,20 @@ def test_the_mean_over_all_possible_samples_is_the_truth(strata: list[tuple[list
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (1, 10), (5, 10), (10, 10), (3, 200)])
-def test_limits_of_a_share_are_those_of_jeffreys(hits: int, n: int) -> None:
+def test_limits_of_a_share_are_mid_p_limits(hits: int, n: int) -> None:
     estimate = share_of(np.arange(n) < hits, MANY)
+    assert estimate.value == hits / n
+    for limit, tail in ((estimate.low, 0.025), (estimate.high, 0.975)):
+        if 0 < limit < 1:
+            there = stats.binom(n, limit)
+            assert there.sf(hits) + there.pmf(hits) / 2 == pytest.approx(tail, abs=1e-6)
+    assert (estimate.low == 0) == (hits == 0)
+    assert (estimate.high == 1) == (hits == n)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 10), (1, 10), (5, 10), (10, 10), (3, 200)])
+def test_limits_of_a_rare_share_are_those_of_jeffreys(hits: int, n: int) -> None:
+    estimate = rare_share_of(np.arange(n) < hits, MANY)
     posterior = stats.beta(hits + 0.5, n - hits + 0.5)
     assert estimate.value == hits / n
     assert estimate.low == pytest.approx(posterior.ppf(0.025) if hits else 0, abs=1e-6)
