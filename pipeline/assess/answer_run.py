@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.assess.districts import Districts, read_districts
 from pipeline.assess.estimate_run import read_assessment
-from pipeline.assess.looked_at import LookedAt, read_looked_at
+from pipeline.assess.looked_at import SearchedGround, read_looked_at
 from pipeline.assess.plan_run import chosen_queries
 from pipeline.errors import InputError
 from pipeline.write.report.report_rows import batches, instance_files
@@ -45,7 +45,7 @@ class AnswerRow:
     objects: int
     area_m2: float | None
     """None: the run has no CRS."""
-    ground: LookedAt
+    ground: SearchedGround
 
     @property
     def per_km2(self) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.assess.answer_run import AnswerRow, RunAnswer
 from pipeline.assess.assessment_text import area, figure, interval
-from pipeline.assess.looked_at import LookedAt
+from pipeline.assess.looked_at import SearchedGround
 from pipeline.assess.plan_text import columns
 from pipeline.files.public_text import public_line
 
@@ -103,7 +103,7 @@ def _paragraph(row: AnswerRow, answer: RunAnswer) -> str:
     return "\n".join([sentences[0], " ".join(sentences[1:])])
 
 
-def _ground(ground: LookedAt) -> str:
+def _ground(ground: SearchedGround) -> str:
     """What was not looked at, and what was."""
     if not ground.area_km2:
         return "How much ground was looked at is unknown: the run has no CRS."

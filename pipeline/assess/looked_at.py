@@ -34,7 +34,7 @@ _WHY = {
 
 
 @dataclass(kw_only=True)
-class LookedAt:
+class SearchedGround:
     """Ground of one query in one place, in km2."""
 
     area_km2: float = 0.0
@@ -61,14 +61,14 @@ def read_looked_at(
     n_queries: int,
     area: shapely.Geometry | None,
     districts: Sequence[shapely.Geometry] = (),
-) -> list[list[LookedAt]]:
+) -> list[list[SearchedGround]]:
     """Sum the ledger: for each query all ground, then each district, then what lies in none.
 
     `area`: the AOI in the CRS of the ledger. None: everything that was planned. `districts`: in that CRS,
     without overlaps. Memory: a batch of rows.
     """
     n_places = 1 + len(districts) + 1
-    sums = [[LookedAt() for _ in range(n_places)] for _ in range(n_queries)]
+    sums = [[SearchedGround() for _ in range(n_places)] for _ in range(n_queries)]
     tree = shapely.STRtree(list(districts))
     if area is not None:
         shapely.prepare(area)

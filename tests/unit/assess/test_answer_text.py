@@ -7,11 +7,11 @@ from typing import Any
 
 from pipeline.assess.answer_run import AnswerRow, RunAnswer
 from pipeline.assess.answer_text import CSV_COLUMNS, answer_csv, answer_document, answer_text
-from pipeline.assess.looked_at import LookedAt
+from pipeline.assess.looked_at import SearchedGround
 
 
 def row(district: str | None = None, query: str = "pools") -> AnswerRow:
-    ground = LookedAt(area_km2=5.0, searched_km2=4.0, gate_km2=0.5)
+    ground = SearchedGround(area_km2=5.0, searched_km2=4.0, gate_km2=0.5)
     ground.not_looked_at.update({"under clouds": 0.25, "failed: no answer in time": 0.75})
     return AnswerRow(query=query, district=district, objects=1234, area_m2=56_789.0, ground=ground)
 
