@@ -106,7 +106,7 @@ RUN_FLAGS = ("run", "truth", "truth_query", "json", "objects", "by", "by_name")
 
 OUT_FLAGS = (
     *("split", "preset", "config", "questions", "seed", "sentence", "limit"),
-    *("prompts", "models", "parser", "refine_boxes", "size", "boundary_tolerance"),
+    *("prompts", "truth_points", "models", "parser", "refine_boxes", "size", "boundary_tolerance"),
 )
 """Flags that appear in the name of the default --out when they are changed. --convention is not among them:
 it counts the same answers in another way.
@@ -155,6 +155,13 @@ def _add_models(top: argparse.ArgumentParser) -> None:
         "--prompts",
         choices=("preset", "truth"),
         help="truth: boxes and points from the true masks; no language model is loaded",
+    )
+    models.add_argument(
+        "--truth-points",
+        choices=("fixed", "shape"),
+        default="fixed",
+        help="with --prompts truth: a box and one or two points for every target (default), or more points "
+        "on long ones, and one in the hole of rings",
     )
     models.add_argument(
         "--models",
@@ -278,6 +285,7 @@ def request_of(args: argparse.Namespace) -> EvaluationRequest:
         size_mismatch=args.size_mismatch,
         sentence=args.sentence,
         prompts_from="truth" if args.models == "truth" else args.prompts or "preset",
+        truth_points=args.truth_points,
         masks_from=args.models,
         parser=args.parser,
         margins=None if args.refine_boxes is None else read_margins(args.refine_boxes),

@@ -4,6 +4,8 @@
     profile              what a checkpoint family is asked and how it answers, as data (profiles/*.toml)
     template             the chat messages of one tile and one query
     reply/               from a model's text to prompts in the tile's pixels
+    box_margins          moves the sides of a checkpoint's boxes, as GeoSeg does
+    shape_points         more points for long shapes and rings
     prompter             the contract that every prompter keeps
     vllm_prompter        a vision-language model, asked through vllm_engine
     vector_prompter      known locations from a vector file

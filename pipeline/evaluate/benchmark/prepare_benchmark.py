@@ -27,7 +27,7 @@ from pipeline.evaluate.benchmark.readers.rrsisd import Sentence
 from pipeline.evaluate.benchmark.results import Scoring
 from pipeline.evaluate.benchmark.sample_records import SampleRecord, read_part
 from pipeline.evaluate.benchmark.sample_steps import IMAGES_PER_PART, NO_GRID, EvaluationContext, ModelSource
-from pipeline.evaluate.benchmark.truth_models import MODEL_ID
+from pipeline.evaluate.benchmark.truth_models import MODEL_ID, TruthPoints
 from pipeline.evaluate.figures.boundary import DIAGONAL_SHARE
 from pipeline.files.atomic_file import remove_leftovers, write_bytes_atomic
 from pipeline.files.fingerprint import canonical, describe_difference, fingerprint
@@ -75,6 +75,8 @@ class EvaluationRequest:
     masks_from: ModelSource = "preset"
     parser: ParserName = "robust"
     """How replies are read. With `think2seg`, a query with a malformed reply is never asked again."""
+    truth_points: TruthPoints = "fixed"
+    """Which points prompts from the truth have."""
     margins: BoxMargins | None = None
     """How the sides of boxes are moved. None: as the preset says."""
     boundary_share: float = DIAGONAL_SHARE
@@ -138,6 +140,7 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
         "side_px": side_px,
         "prompts_from": request.prompts_from,
         "masks_from": request.masks_from,
+        **({"truth_points": request.truth_points} if request.truth_points != "fixed" else {}),
         "boundary_share": request.boundary_share,
         "images_per_part": IMAGES_PER_PART,
         **_prompter_parameters(request, preset),
@@ -153,6 +156,7 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
         side_px=side_px,
         boundary_share=request.boundary_share,
         parser=request.parser,
+        truth_points=request.truth_points,
         verifier=preset.verifier,
         out_dir=str(Path(request.out).absolute()),
         fingerprint=fingerprint(parameters),
@@ -225,6 +229,9 @@ def _check_models(request: EvaluationRequest, preset: Preset) -> None:
     """Check prompter, segmenter and verifier without loading a model. Raises InputError."""
     if request.masks_from == "truth" and request.prompts_from != "truth":
         raise InputError("masks from the truth need prompts from the truth", remedy="use --models truth")
+    if request.truth_points != "fixed" and request.prompts_from != "truth":
+        what = "points after the shape of a target need the target"
+        raise InputError(what, came=f"--truth-points {request.truth_points}", remedy="add --prompts truth")
     if request.prompts_from == "truth" and request.margins is not None:
         what = "refined boxes are a language model's"
         remedy = "drop --refine-boxes, or let the preset's prompter answer"

@@ -24,7 +24,13 @@ from pipeline.errors import SourceError
 from pipeline.evaluate.benchmark.benchmark import SampleImage, read_image
 from pipeline.evaluate.benchmark.sample_records import write_part
 from pipeline.evaluate.benchmark.score_answer import DrawnAnswer, judged_answer, score_answer
-from pipeline.evaluate.benchmark.truth_models import TruthPrompter, TruthSegmenter, askable, image_tile
+from pipeline.evaluate.benchmark.truth_models import (
+    TruthPoints,
+    TruthPrompter,
+    TruthSegmenter,
+    askable,
+    image_tile,
+)
 from pipeline.prompt.build_prompter import PrompterOptions, build_looks, build_prompter, build_verifier
 from pipeline.prompt.looks.verifier import DrawnMasks, LooksAt, Verifier, VerifierOptions
 from pipeline.prompt.prompter import Prompter
@@ -68,6 +74,8 @@ class EvaluationContext:
     """Boundary tolerance as a share of the image diagonal."""
     parser: ParserName = "robust"
     """How replies of the preset's prompter are read."""
+    truth_points: TruthPoints = "fixed"
+    """Which points prompts from the truth have."""
     verifier: VerifierOptions = field(default_factory=VerifierOptions)
     """Verifier of the preset's own answers; off by default."""
     out_dir: str
@@ -339,7 +347,7 @@ def _failure(view: TileImage, reason: Reason, error: str, before: TilePrompts | 
 
 def _build_prompter(context: EvaluationContext) -> Prompter:
     return (
-        TruthPrompter(context.images)
+        TruthPrompter(context.images, context.truth_points)
         if context.prompts_from == "truth"
         else build_prompter(context.prompter, NO_GRID, context.parser)
     )

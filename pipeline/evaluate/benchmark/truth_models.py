@@ -1,6 +1,7 @@
 """A prompter and a segmenter that know the truth of a benchmark. They test the protocol without any model.
 
-`TruthPrompter` answers with a box and inner points for every 4-connected part of the true mask. With the
+`TruthPrompter` answers with a box and inner points for every 4-connected part of the true mask, always the
+same combination or one after the part's shape (`shape_points`). With the
 preset's segmenter this shows the best that a prompter of one box and two points per object can reach.
 `TruthSegmenter` turns those prompts back into the parts. With both, gIoU and cIoU are 1; anything less is a
 fault of reading, squashing or scoring.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +20,14 @@ from scipy import ndimage
 from pipeline.errors import ModelError
 from pipeline.evaluate.benchmark.benchmark import Sample, SampleImage, read_mask
 from pipeline.prompt.oracle_prompter import object_prompts
+from pipeline.prompt.shape_points import shape_prompts
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Prompt, Reason, TilePrompts, TileStatus
 from pipeline.schema.tiling import TileSpec, Window
 from pipeline.segment.segmenter import Embedding
+
+TruthPoints = Literal["fixed", "shape"]
+"""`fixed`: a box and one or two points for every part. `shape`: points after its shape."""
 
 MODEL_ID = "truth"
 _COLUMNS = 100_000
@@ -47,8 +53,9 @@ def askable(image: SampleImage) -> tuple[Sample, ...]:
 class TruthPrompter:
     """A `Prompter` that knows the true masks."""
 
-    def __init__(self, images: Sequence[SampleImage]) -> None:
+    def __init__(self, images: Sequence[SampleImage], points: TruthPoints = "fixed") -> None:
         self._images = images
+        self._prompts_of = shape_prompts if points == "shape" else object_prompts
 
     @property
     def model_id(self) -> str:
@@ -62,7 +69,7 @@ class TruthPrompter:
             mask = read_mask(sample.mask, image.tile.read.shape)
             prompts = tuple(
                 replace(prompt, label=f"{MODEL_ID}:{index}:{part}")
-                for part, prompt in enumerate(object_prompts(_parts(mask)), start=1)
+                for part, prompt in enumerate(self._prompts_of(_parts(mask)), start=1)
             )
             found = (TileStatus.FOUND, Reason.NONE) if prompts else (TileStatus.EMPTY, Reason.PROMPTER)
             answer = TilePrompts(

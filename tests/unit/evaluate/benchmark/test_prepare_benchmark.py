@@ -166,6 +166,15 @@ def test_margins_of_boxes_make_another_evaluation_and_none_with_the_truth(tmp_pa
         plan(tmp_path, margins=GEOSEG, prompts_from="truth")
 
 
+def test_points_after_the_shape_are_the_truths_alone(tmp_path: Path) -> None:
+    fixed = plan(tmp_path, prompts_from="truth").context
+    shape = plan(tmp_path, prompts_from="truth", truth_points="shape").context
+    assert (fixed.truth_points, shape.truth_points) == ("fixed", "shape")
+    assert fixed.fingerprint != shape.fingerprint
+    with pytest.raises(InputError, match="add --prompts truth"):
+        plan(tmp_path, truth_points="shape")
+
+
 @pytest.mark.parametrize("mode", ["tile", "parent"])
 @pytest.mark.parametrize("prompts", ["preset", "truth"])
 def test_a_gate_is_refused_and_the_message_speaks_of_it_alone(
