@@ -129,11 +129,11 @@ def _sure(entry: Mapping[str, Any] | None) -> str:
         return f"A review gives no interval of the number: {'; '.join(entry['not_estimated'])}."
     told = (
         "A review of a random sample puts the true number on that ground at "
-        f"{figure('count', entry['count']['value'])} (95 % interval {interval('count', entry['count'])})"
+        f"{figure('count', entry['count']['value'])} ({_limits('count', entry['count'])})"
     )
     if entry["area_m2"] is not None:
         told += (
-            f" and their area at {area(entry['area_m2']['value'])} ({interval('area_m2', entry['area_m2'])})"
+            f" and their area at {area(entry['area_m2']['value'])} ({_limits('area_m2', entry['area_m2'])})"
         )
     if entry["precision"] is not None:
         told += f"; {figure('precision', entry['precision']['value'])} of what was found is right"
@@ -141,6 +141,12 @@ def _sure(entry: Mapping[str, Any] | None) -> str:
         told += f", and {figure('recall', entry['recall']['value'])} of what is there was found"
     unsure = f" {entry['n_unsure']} answers were unsure, and are left out." if entry["n_unsure"] else ""
     return f"{told}.{unsure}"
+
+
+def _limits(name: str, estimate: Mapping[str, float]) -> str:
+    if estimate["low"] == estimate["high"]:
+        return "exactly: all was reviewed"
+    return f"95 % interval {interval(name, estimate)}"
 
 
 def _table(rows: Sequence[AnswerRow]) -> list[str]:
@@ -161,8 +167,8 @@ def _table(rows: Sequence[AnswerRow]) -> list[str]:
             f"{row.objects:,}",
             "-" if row.area_m2 is None else area(row.area_m2),
             "-" if row.per_km2 is None else _density(row.per_km2),
-            _km2(row.ground.searched_km2),
-            _km2(row.ground.area_km2 - row.ground.searched_km2),
+            _km2(row.ground.searched_km2) if row.ground.area_km2 else "-",
+            _km2(row.ground.area_km2 - row.ground.searched_km2) if row.ground.area_km2 else "-",
         )
         for row in rows
     ]

@@ -44,7 +44,7 @@ def notes(query: Mapping[str, Any]) -> list[str]:
     """What a reader of the figures of one query must know, a sentence each without its end."""
     told = list(query["not_estimated"])
     if query["published"] is not None:
-        told.append(f"{query['published']:,} objects were published")
+        told.append(f"published objects: {query['published']:,}")
     if query["n_unsure"]:
         told.append(f"{query['n_unsure']} answers were unsure and are left out; {_bounds(query['unsure'])}")
     curve = query.get("confidence")

@@ -140,14 +140,14 @@ class GroundReader:
 def read_objects_frame(run_dir: RunDir, query_index: int) -> ObjectsFrame:
     """List the objects of a query. An object of several rows (`part_no`) is one."""
     names = ("query_index", "instance_id", "score", "part_no", "n_tiles", "truncated", "one_sided", "area_px")
-    columns: dict[str, list[NDArray[np.generic]]] = {name: [] for name in names}
+    parts: list[dict[str, NDArray[np.generic]]] = []
     for path in instance_files(run_dir):
         for batch in batches(path, names):
             column = {name: batch[name].to_numpy(zero_copy_only=False) for name in names}
             mine = (column["query_index"] == query_index) & (column["part_no"] == 0)
-            for name in names:
-                columns[name].append(column[name][mine])
-    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+            parts.append({name: column[name][mine] for name in names})
+    nothing = np.zeros(0, dtype=np.int64)
+    joined = {name: np.concatenate([part[name] for part in parts] or [nothing]) for name in names}
     order = np.argsort(joined["instance_id"], kind="stable")
     cut = joined["truncated"].astype(np.bool_) | joined["one_sided"].astype(np.bool_)
     return ObjectsFrame(

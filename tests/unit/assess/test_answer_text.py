@@ -53,7 +53,7 @@ def test_what_was_not_looked_at_comes_first_and_no_interval_without_a_review() -
 def test_a_review_gives_the_interval() -> None:
     text = answer_text(answer(row(), assessed=assessed()))
     assert "at 1,300 (95 % interval 1,200 to 1,450)" in text
-    assert "area at 6.00 ha (5.00 ha to 7.00 ha)" in text
+    assert "area at 6.00 ha (95 % interval 5.00 ha to 7.00 ha)" in text
     assert "90 % of what was found is right, and 85 % of what is there was found" in text
     assert "3 answers were unsure" in text
     assert "jobs/assess.py plan" not in text

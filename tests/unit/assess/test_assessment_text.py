@@ -33,7 +33,7 @@ def test_figures_intervals_and_notes_are_told() -> None:
     assert lines[2] == "  precision (objects)    81.2 %  70 % to 90 %"
     assert lines[3] == "  objects in truth           40  none: all were reviewed"
     assert "  no area: no points were drawn." in lines
-    assert "  1,234 objects were published." in lines
+    assert "  published objects: 1,234." in lines
     assert any("precision 75 % to 85 %" in line for line in lines)
     assert "  it is assumed." in lines
     assert "mistakes of the review" in lines[-1]

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 import zarr
 from assessed_runs import AssessedRun
+from job_files import load_job
+from label_worlds import write_label_world
 
+from pipeline.assess.answer_run import answer_run
+from pipeline.assess.answer_text import answer_text
 from pipeline.assess.draw_units import Wanted
 from pipeline.assess.plan_run import PlanRequest, chosen_queries, plan_assessment
 from pipeline.errors import InputError
@@ -58,6 +62,18 @@ def test_imagery_that_is_gone_is_told(assessed: AssessedRun, tmp_path: Path) -> 
         hidden.rename(assessed.scene)
     assert planned.n_unread == len(planned.units)
     assert "problem" in (tmp_path / "review.html").read_text()
+
+
+def test_a_run_that_found_nothing_is_assessed_by_its_ground(tmp_path: Path) -> None:
+    answers = write_label_world(tmp_path / "answers", np.zeros((100, 100), dtype=np.int64))
+    words = ["--source", str(answers.scene), "--whole-scene", "--query", "roofs", "--runner", "local"]
+    words += ["--models", f"oracle:{answers.labels}", "--out", str(tmp_path / "run"), "--tile", "64"]
+    assert load_job("segment_region").main([*words, "--halo", "7"]) == 0
+    planned = plan_assessment(PlanRequest(run=str(tmp_path / "run"), out=tmp_path / "sample", wanted=WANTED))
+    assert {unit.kind for unit in planned.units} == {"cell", "point"}
+    answer = answer_run(str(tmp_path / "run"))
+    assert answer.rows[0].objects == 0
+    assert "0 objects were found" in answer_text(answer)
 
 
 def test_a_design_is_not_replaced_unasked(assessed: AssessedRun, tmp_path: Path) -> None:
