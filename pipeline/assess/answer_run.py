@@ -125,10 +125,11 @@ def answer_run(
     )
 
 
-def _area_of(info: RunInfo | ZonedInfo) -> shapely.Geometry | None:
-    """The AOI in the CRS of the tables. None: whole scenes, or zones, whose ledger has their own ground."""
-    wkb = info.aoi_wkb if isinstance(info, RunInfo) else ""
-    return shapely.from_wkb(bytes.fromhex(wkb)) if wkb else None
+def _area_of(info: RunInfo | ZonedInfo) -> shapely.Geometry | Mapping[str, shapely.Geometry] | None:
+    """The AOI in the CRS of the tables, or the ground that each zone owns. None: whole scenes."""
+    if isinstance(info, ZonedInfo):
+        return {zone.name: shapely.from_wkb(bytes.fromhex(zone.owned_wkb)) for zone in info.zones}
+    return shapely.from_wkb(bytes.fromhex(info.aoi_wkb)) if info.aoi_wkb else None
 
 
 def _counted(

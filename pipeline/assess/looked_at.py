@@ -9,7 +9,7 @@ and unjudged ground are taken to be spread evenly inside one tile.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,9 @@ from pipeline.write.report.report_rows import batches
 from pipeline.write.run_dir import RunDir
 
 PARTLY = "no imagery, or under clouds, in tiles that were answered"
+
+_ROUNDED = 1e-5
+"""Share of a tile's ground that is no ground but rounding."""
 
 _WHY = {
     Reason.NODATA.value: "no imagery",
@@ -51,7 +54,7 @@ class SearchedGround:
         self.area_km2 += area
         self.searched_km2 += searched
         self.gate_km2 += searched if gate else 0.0
-        if area > searched * (1 + 1e-9):
+        if area > searched:
             self.not_looked_at[why] += area - searched
 
 
@@ -59,34 +62,39 @@ def read_looked_at(
     run_dir: RunDir,
     *,
     n_queries: int,
-    area: shapely.Geometry | None,
+    area: shapely.Geometry | Mapping[str, shapely.Geometry] | None,
     districts: Sequence[shapely.Geometry] = (),
 ) -> list[list[SearchedGround]]:
     """Sum the ledger: for each query all ground, then each district, then what lies in none.
 
-    `area`: the AOI in the CRS of the ledger. None: everything that was planned. `districts`: in that CRS,
-    without overlaps. Memory: a batch of rows.
+    `area`: the AOI in the CRS of the ledger; of a run of several zones the ground that each owns, by name,
+    so that every place counts once. None: everything that was planned. `districts`: in that CRS, without
+    overlaps. Memory: a batch of rows.
     """
     n_places = 1 + len(districts) + 1
     sums = [[SearchedGround() for _ in range(n_places)] for _ in range(n_queries)]
     tree = shapely.STRtree(list(districts))
-    if area is not None:
-        shapely.prepare(area)
-    columns = ("query_index", "status", "reason", "km2", "searched_km2", "geometry")
+    zoned = isinstance(area, Mapping)
+    names = ("query_index", "status", "reason", "km2", "searched_km2", "geometry")
+    columns = (*names, *(("zone",) if zoned else ()))
     for batch in batches(run_dir.coverage, columns):
         rows = batch.to_pandas()
         rows = rows[rows["reason"] != Reason.OUTSIDE_AOI.value]
-        shapes = shapely.from_wkb(rows["geometry"].to_numpy())
-        inside = _share_inside(shapes, area)
-        given = zip(rows.itertuples(index=False), shapes, inside.tolist(), strict=True)
-        for row, shape, share in given:
-            shares = _shares(shape, tree, districts)
+        cores = shapely.from_wkb(rows["geometry"].to_numpy())
+        own = rows["zone"].to_numpy() if zoned else np.zeros(len(rows))
+        ground = _inside(cores, own, area)
+        share = shapely.area(ground) / shapely.area(cores)
+        core_km2 = np.nan_to_num(rows["km2"])
+        rows["km2"] = core_km2 * share
+        # in the ledger of several zones what was searched is of the owned ground alone
+        searched = np.nan_to_num(rows["searched_km2"]) * (1.0 if zoned else share)
+        whole = np.abs(core_km2 * share - searched) <= _ROUNDED * core_km2
+        rows["searched_km2"] = np.where(whole, rows["km2"], searched)
+        for row, shape in zip(rows.itertuples(index=False), ground, strict=True):
             why = _why(row.status, row.reason)
             gate = row.reason == Reason.GATE.value
-            for place, part in ((0, 1.0), *shares):
-                km2 = np.nan_to_num(row.km2) * share * part
-                searched = min(np.nan_to_num(row.searched_km2) * share * part, km2)
-                sums[row.query_index][place].add(km2, searched, why, gate=gate)
+            for place, part in ((0, 1.0), *_shares(shape, tree, districts)):
+                sums[row.query_index][place].add(row.km2 * part, row.searched_km2 * part, why, gate=gate)
     return sums
 
 
@@ -96,23 +104,29 @@ def _why(status: str, reason: str) -> str:
     return _WHY[reason]
 
 
-def _share_inside(shapes: NDArray[np.object_], area: shapely.Geometry | None) -> NDArray[np.float64]:
-    """Share of each polygon that lies in the area, (n,)."""
-    if area is None or not len(shapes):
-        return np.ones(len(shapes))
-    shares = np.ones(len(shapes))
-    cut = ~shapely.contains_properly(area, shapes)
-    shares[cut] = shapely.area(shapely.intersection(shapes[cut], area)) / shapely.area(shapes[cut])
-    return shares
+def _inside(
+    cores: NDArray[np.object_],
+    own: NDArray[np.generic],
+    area: shapely.Geometry | Mapping[str, shapely.Geometry] | None,
+) -> NDArray[np.object_]:
+    """The parts of polygons that lie in the area, (n,). `own`: the zone of each."""
+    ground = cores.copy()
+    named = area.items() if isinstance(area, Mapping) else [(0, area)] if area is not None else []
+    for name, shape in named:
+        shapely.prepare(shape)
+        mine = np.flatnonzero(own == name)
+        cut = mine[~shapely.contains_properly(shape, cores[mine])]
+        ground[cut] = shapely.intersection(cores[cut], shape)
+    return ground
 
 
 def _shares(
     shape: shapely.Geometry, tree: shapely.STRtree, districts: Sequence[shapely.Geometry]
 ) -> list[tuple[int, float]]:
     """(place, share of the polygon) of the districts that it meets, and of what lies in none."""
-    if not districts:
-        return []
     whole = shape.area
+    if not districts or not whole:
+        return []
     found = []
     left = 1.0
     for number in tree.query(shape, predicate="intersects").tolist():
