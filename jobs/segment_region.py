@@ -17,8 +17,10 @@ from pipeline.errors import InputError
 from pipeline.options import plain_numbers
 from pipeline.run.box_flags import add_box_option, with_refined_boxes
 from pipeline.run.everything_flags import (
+    add_crop_option,
     add_everything_options,
     check_everything,
+    crop_share,
     examples_table,
     grid_of_points,
     name_of_everything,
@@ -203,6 +205,7 @@ def _add_models(top: argparse.ArgumentParser) -> None:
         help="points of --prompts mean things of about M metres: each gets a box of that side around it",
     )
     add_box_option(models)
+    add_crop_option(models)
     models.add_argument(
         "--gate",
         choices=("off", "tile", "parent"),
@@ -327,6 +330,8 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
             raise InputError("--prompt-box-m is for the points of --prompts", remedy="pass --prompts FILE")
         tables["prompter"]["point_box_m"] = args.prompt_box_m
     check_everything(args)
+    if (share := crop_share(args)) is not None:
+        tables["segmenter"] = {"crop_share": share}
     if (examples := examples_table(args)) is not None:
         tables["examples"] = examples
     gate = {
@@ -419,6 +424,7 @@ def request_of(args: argparse.Namespace) -> Any:
         tables = (
             cfg.merge_tables(tables, {name: value})
             if name in ("tiles", "gate", "load", "examples")
+            or (name == "segmenter" and args.crop_prompts is not None)
             else {**tables, name: value}
         )
     if args.everything:

@@ -102,7 +102,7 @@ def check_prompter(options: PrompterOptions, grid: RunGrid) -> tuple[str, ...]:
             raise InputError(
                 "a preset that draws known locations needs them",
                 came="none",
-                remedy="pass --prompts FILE, with polygons, boxes or points",
+                remedy="pass --prompts FILE, with polygons, boxes or points, or --everything",
             )
         return VectorPrompter(options.model, grid, point_box_m=options.point_box_m).notes
     build_prompter(options, grid).close()

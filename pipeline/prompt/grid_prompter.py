@@ -111,5 +111,5 @@ def check_spacing(spacing: float) -> None:
         raise InputError(
             f"points of a grid must be at least {MIN_SPACING_PX:g} px apart",
             came=f"{spacing:.3g} px",
-            remedy="take fewer points (--points-per-side, --point-spacing-m), or a larger scale (--gsd)",
+            remedy="take fewer points (--points-per-side, --point-spacing-m), or finer pixels (--gsd)",
         )

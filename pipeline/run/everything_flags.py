@@ -13,6 +13,9 @@ from pipeline.errors import InputError
 POINTS_PER_SIDE = 32
 """Points along a side of a tile, as in Segment Anything's own mask generator."""
 
+CROP_SHARE = 0.5
+"""Share of a crop's side that a prompt's box takes."""
+
 EVERYTHING = "everything"
 """Name of the one query of such a run: Segment Anything calls the task so."""
 
@@ -53,6 +56,40 @@ def add_everything_options(top: argparse.ArgumentParser) -> None:
         metavar="P",
         help="reject masks whose probability is below P (default: 0.5); they are recorded",
     )
+
+
+def add_crop_option(models: argparse._ArgumentGroup) -> None:
+    """Add --crop-prompts to the group of models."""
+    models.add_argument(
+        "--crop-prompts",
+        nargs="?",
+        type=float,
+        const=CROP_SHARE,
+        metavar="S",
+        help="draw each prompt that has a box on a crop of its own, of whose side the box takes the share S "
+        f"(default: {CROP_SHARE}): one image encoding per object in place of one per tile",
+    )
+
+
+def crop_share(args: argparse.Namespace) -> float | None:
+    """The share of --crop-prompts. None: it is not asked for. Raises InputError."""
+    share: float | None = args.crop_prompts
+    if share is None:
+        return None
+    for name in ("everything", "examples", "models"):
+        if getattr(args, name):
+            raise InputError(
+                f"--crop-prompts and --{name} exclude each other: crops are for prompts with boxes, and a "
+                "segmenter that looks",
+                remedy="drop one of them",
+            )
+    if not 0 < share <= 1:
+        raise InputError(
+            "--crop-prompts takes the share of the crop's side that the box fills, above 0 and at most 1",
+            came=f"{share:g}",
+            remedy=f"{CROP_SHARE} is usual",
+        )
+    return share
 
 
 def examples_table(args: argparse.Namespace) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from typing import Literal
 from pipeline.errors import InputError, ModelError
 from pipeline.files.provenance import path_identity
 from pipeline.schema.tiling import RunGrid, TileLattice
+from pipeline.segment.crop_segmenter import CropSegmenter
 from pipeline.segment.dual_route.clip_surgery import ClipSurgery
 from pipeline.segment.dual_route.dual_options import DualRouteOptions, check_dual
 from pipeline.segment.dual_route.dual_route_segmenter import DualRouteSegmenter
@@ -35,11 +36,19 @@ class SegmenterOptions(Sam2Options):
     kind: Literal["sam2", "sam-onnx", "oracle"] = "sam2"
     dual: DualRouteOptions | None = None
     """GeoSeg's two routes around the segmenter that the other options choose. None: it is prompted itself."""
+    crop_share: float = 0.0
+    """Above 0: each prompt with a box is drawn on a crop of its own, of whose side the box takes this share
+    (`crop_segmenter`). 0: all prompts of a tile are drawn on the tile.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.dual is not None and self.kind == "oracle":
             raise ValueError("two routes need a segmenter that looks at pictures, and the kind is 'oracle'")
+        if not 0 <= self.crop_share <= 1:
+            raise ValueError(f"crop_share is a share from 0 (off) to 1, got {self.crop_share}")
+        if self.dual is not None and self.crop_share:
+            raise ValueError("two routes cut their own crops, so crop_share is to be left out")
 
     @property
     def model_id(self) -> str:
@@ -63,8 +72,10 @@ class SegmenterOptions(Sam2Options):
     def result_parameters(self) -> dict[str, object]:
         """Every option that can change a result, for a fingerprint. An oracle has only two of them."""
         every = super().result_parameters()
+        share = every.pop("crop_share")
+        crops = {"crop_share": share} if share else {}
         counts = {"oracle": ("kind", "checkpoint"), "sam-onnx": ("kind", "checkpoint", "mask_threshold")}
-        named = {name: every[name] for name in counts.get(self.kind, tuple(every)) if name != "dual"}
+        named = {name: every[name] for name in counts.get(self.kind, tuple(every)) if name != "dual"} | crops
         return named if self.dual is None else {**named, "dual": self.dual.result_parameters()}
 
 
@@ -161,10 +172,13 @@ def build_segmenter(options: SegmenterOptions, lattice: TileLattice | None = Non
         return OracleSegmenter(truth, model_id=options.model_id)
     if options.dual is not None:
         return _build_dual(options, options.dual)
-    tile_px = lattice.tile_px if lattice else 0
-    if options.kind == "sam-onnx":
-        return OnnxSegmenter(options, tile_px=tile_px)
-    return Sam2Segmenter(options, tile_px=tile_px)
+    tile_px = lattice.tile_px if lattice and not options.crop_share else 0
+    segmenter: Segmenter = (
+        OnnxSegmenter(options, tile_px=tile_px)
+        if options.kind == "sam-onnx"
+        else Sam2Segmenter(options, tile_px=tile_px)
+    )
+    return CropSegmenter(segmenter, options.crop_share) if options.crop_share else segmenter
 
 
 def _build_dual(options: SegmenterOptions, dual: DualRouteOptions) -> DualRouteSegmenter:

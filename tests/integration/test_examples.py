@@ -63,7 +63,7 @@ def judged(run_job: RunJob, world: Path) -> Path:
     out = world.parent / "run"
     marks = write_marks(world, world.parent / "marks.geojson")
     words = ["--source", world / "scene.tif", "--whole-scene", "--everything", "--query", "buildings"]
-    words += ["--examples", marks, "--examples-threshold", 0, "--points-per-side", 10]
+    words += ["--examples", marks, "--examples-threshold", 0, "--points-per-side", 8]
     assert run_job(*words, "--runner", "local", "--out", out) == 0
     return out
 
@@ -99,7 +99,7 @@ def test_classifier_and_marks_lie_in_the_run_directory(
     parameters = json.loads((judged / "run.json").read_text())["parameters"]["examples"]
     assert parameters["marks"].startswith("sha256:")
     words = ["--source", world / "scene.tif", "--whole-scene", "--everything", "--query", "buildings"]
-    words += ["--points-per-side", 10, "--runner", "local", "--out", judged]
+    words += ["--points-per-side", 8, "--runner", "local", "--out", judged]
     again = ["--examples", world.parent / "marks.geojson", "--examples-threshold", 0]
     assert run_job(*words, *again) == 0
     assert "each judged by the others" not in capsys.readouterr().out

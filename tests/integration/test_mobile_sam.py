@@ -46,14 +46,21 @@ def test_buildings_get_their_outlines(tmp_path: Path, picture: str) -> None:
     assert drawn["segmenter_id"].str.startswith("mobile-sam@sha256:").all()
 
 
+def write_part(path: Path, window: Window) -> rasterio.DatasetReader:
+    """Write a window of the town of Kampala, and give it open, to be asked where it lies."""
+    with rasterio.open(DATA / "kampala/kampala_west.tif") as scene:
+        place = {"transform": scene.window_transform(window)}
+        size = {"width": window.width, "height": window.height}
+        with rasterio.open(path, "w", **(scene.profile | place | size)) as part:
+            part.write(scene.read(window=window))
+    with rasterio.open(path) as part:
+        return part
+
+
 def test_everything_has_buildings_also_over_the_seam(tmp_path: Path) -> None:
     """Two tiles of a dense town, and a coarse grid: 5 of 12 whole buildings were found when it was tried."""
-    with rasterio.open(DATA / "kampala/kampala_west.tif") as scene:
-        window = Window(0, 0, 1400, 896)
-        profile = scene.profile | {"width": 1400, "height": 896, "transform": scene.window_transform(window)}
-        with rasterio.open(tmp_path / "town.tif", "w", **profile) as part:
-            part.write(scene.read(window=window))
-            bounds = shapely.box(*part.bounds)
+    town = write_part(tmp_path / "town.tif", Window(0, 0, 1400, 896))
+    bounds = shapely.box(*town.bounds)
     words = ["--source", tmp_path / "town.tif", "--whole-scene", "--everything", "--preset", "mobile-sam"]
     words += ["--points-per-side", 20, "--runner", "local", "--out", tmp_path / "run"]
     assert load_job("segment_region").main([str(word) for word in words]) == 0
@@ -68,3 +75,20 @@ def test_everything_has_buildings_also_over_the_seam(tmp_path: Path) -> None:
     assert (ious.max(axis=1) > 0.5).mean() >= 0.4
     assert (drawn["n_tiles"] == 2).any(), "objects go over the seam"
     assert len(drawn) > 40, "cars and trees are objects too"
+
+
+def test_crops_draw_buildings_too(tmp_path: Path) -> None:
+    """Four whole buildings, each on a picture of its own."""
+    town = write_part(tmp_path / "town.tif", Window(0, 500, 800, 700))
+    known = geopandas.read_file(DATA / "kampala/kampala_west_buildings.geojson").to_crs(town.crs)
+    whole = known[known.within(shapely.box(*town.bounds))]
+    whole.to_file(tmp_path / "places.geojson")
+    words = ["--source", tmp_path / "town.tif", "--whole-scene", "--prompts", tmp_path / "places.geojson"]
+    words += ["--crop-prompts", "--preset", "mobile-sam", "--runner", "local", "--out", tmp_path / "run"]
+    assert load_job("segment_region").main([str(word) for word in words]) == 0
+    masks = geopandas.read_parquet(tmp_path / "run/instances").geometry.to_numpy()
+    buildings = shapely.make_valid(whole.geometry.to_numpy())
+    shared = shapely.area(shapely.intersection(buildings[:, None], masks[None]))
+    ious = shared / (shapely.area(buildings)[:, None] + shapely.area(masks)[None] - shared)
+    assert len(buildings) == 4
+    assert ious.max(axis=1).mean() > 0.75

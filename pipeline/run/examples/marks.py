@@ -98,6 +98,18 @@ def _said(value: Any) -> bool | None:
 def check_examples(config: RunConfig, grid: RunGrid) -> tuple[str, ...]:
     """Check marks and models without loading one, and return what a user should know. Raises InputError."""
     options = config.preset.examples
+    if config.segmenter.crop_share and (options.on or config.prompter.kind == "grid"):
+        raise InputError(
+            "crops are for prompts with boxes, and not for a grid of points or for examples",
+            came=f"crop_share = {config.segmenter.crop_share:g} under [segmenter]",
+            remedy="leave it out",
+        )
+    if config.segmenter.dual is not None and (options.on or config.prompter.kind == "grid"):
+        raise InputError(
+            "--everything and --examples need a segmenter that is prompted itself",
+            came="two routes ([segmenter.dual])",
+            remedy="leave [segmenter.dual] out",
+        )
     if not options.on:
         return ()
     if config.segmenter.kind == "oracle":

@@ -8,7 +8,7 @@ import pytest
 from job_files import load_job
 
 from pipeline.errors import InputError
-from pipeline.run.everything_flags import POINTS_PER_SIDE
+from pipeline.run.everything_flags import CROP_SHARE, POINTS_PER_SIDE
 
 BASE = ("--source", "scene.tif", "--whole-scene", "--preset", "mobile-sam", "--out", "out")
 
@@ -35,6 +35,13 @@ def test_a_label_raster_may_draw() -> None:
     assert (oracle.prompter.kind, oracle.segmenter.kind) == ("grid", "oracle")
 
 
+def test_crops_lie_over_the_preset_s_segmenter() -> None:
+    cropping = config_of("--prompts", "p.geojson", "--crop-prompts").segmenter
+    assert (cropping.kind, cropping.crop_share) == ("sam-onnx", CROP_SHARE)
+    assert config_of("--prompts", "p.geojson", "--crop-prompts", "0.7").segmenter.crop_share == 0.7
+    assert config_of("--prompts", "p.geojson").segmenter.crop_share == 0
+
+
 def test_examples_lie_over_the_preset() -> None:
     examples = config_of("--everything", "--examples", "/data/m.geojson").preset.examples
     assert (examples.marks, examples.threshold) == ("/data/m.geojson", 0.5)
@@ -54,6 +61,8 @@ def test_examples_lie_over_the_preset() -> None:
         (("--everything", "--point-spacing-m", "0"), "positive number of metres"),
         (("--everything", "--point-spacing-m", "nan"), "positive number of metres"),
         (("--everything", "--query", "a", "--query", "b"), "reads no query"),
+        (("--everything", "--crop-prompts"), "exclude each other"),
+        (("--prompts", "p.geojson", "--crop-prompts", "0"), "above 0 and at most 1"),
         (("--everything", "--examples-threshold", "0.5"), "--examples-threshold is for --examples"),
         (("--everything", "--examples", "m.geojson", "--examples-threshold", "2"), "must be a probability"),
     ],

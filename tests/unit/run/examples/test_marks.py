@@ -63,6 +63,8 @@ def test_too_few_of_a_kind_are_refused(tmp_path: Path) -> None:
     [
         ({"segmenter": {"kind": "oracle", "checkpoint": "oracle:l.tif"}}, "looks at pixels"),
         ({"verifier": {"mode": "crop"}}, "in place of the verifier"),
+        ({"segmenter": {"dual": {"routes": "b", "sam3": "x/y"}}}, "is prompted itself"),
+        ({"segmenter": {"crop_share": 0.5}}, "not for a grid of points or for examples"),
     ],
 )
 def test_models_that_do_not_go_with_it_are_refused(tmp_path: Path, tables: dict[str, Any], said: str) -> None:
