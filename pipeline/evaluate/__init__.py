@@ -3,5 +3,6 @@
 figures/        metrics of masks and instances, and their intervals
 benchmark/      evaluates a preset on a benchmark, by the papers' protocols
 finished_run/   compares a finished run with a world or with a user's polygons
-calibrate/      measures what gate and verifier cost and what they keep
+calibrate/      measures what gate and verifier cost and keep, and how a checkpoint's boxes are wrong
+judge/          lets a vision-language model rate the masks
 """

@@ -229,6 +229,14 @@ def _check_models(request: EvaluationRequest, preset: Preset) -> None:
     """Check prompter, segmenter and verifier without loading a model. Raises InputError."""
     if request.masks_from == "truth" and request.prompts_from != "truth":
         raise InputError("masks from the truth need prompts from the truth", remedy="use --models truth")
+    if (
+        request.prompts_from == "truth"
+        and request.masks_from == "preset"
+        and preset.segmenter.dual is not None
+    ):
+        what = "two routes look for the phrase of a prompt, and prompts from the truth have none"
+        remedy = "leave [segmenter.dual] out, or let a prompter answer"
+        raise InputError(what, came="[segmenter.dual] and prompts from the truth", remedy=remedy)
     if request.truth_points != "fixed" and request.prompts_from != "truth":
         what = "points after the shape of a target need the target"
         raise InputError(what, came=f"--truth-points {request.truth_points}", remedy="add --prompts truth")
