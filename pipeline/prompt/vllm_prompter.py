@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +22,15 @@ from numpy.typing import NDArray
 from pipeline.errors import ModelError
 from pipeline.prompt.box_margins import BoxMargins, moved_boxes
 from pipeline.prompt.engine_times import engine_times
+from pipeline.prompt.image_rules import ImageRule, image_rule, local_image_rule
 from pipeline.prompt.profile import Decision, Profile, load_profile
 from pipeline.prompt.prompter_checkpoint import (
-    ImageRule,
     bring_checkpoint,
     check_checkpoint,
     check_image_size,
     checkpoint_folder,
     checkpoint_id,
-    image_rule,
     load_processor,
-    local_image_rule,
     resolve_model,
 )
 from pipeline.prompt.reply.frames import to_window
@@ -52,7 +50,7 @@ from pipeline.schema.tile_answers import Reason, TilePrompts, TileStatus
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase, ProcessorMixin
     from vllm import SamplingParams
 
 
@@ -106,6 +104,15 @@ def _check_size(profile: Profile, rule: ImageRule, options: VllmOptions) -> None
     )
 
 
+def _image_settings(processor: ProcessorMixin) -> dict[str, Any]:
+    """Settings of a loaded image processor, with those that LLaVA's whole processor has."""
+    whole = {name: getattr(processor, name, None) for name in ("patch_size", "image_seq_length")}
+    return {
+        **{name: value for name, value in whole.items() if isinstance(value, int)},
+        **processor.image_processor.to_dict(),
+    }
+
+
 class VllmPrompter:
     """A `Prompter` over one checkpoint.
 
@@ -145,7 +152,9 @@ class VllmPrompter:
         self._model_id = checkpoint_id(path, options.revision)
         path = bring_checkpoint(path, options.revision)
         self._processor = load_processor(path, options.revision)
-        _check_size(self._profile, image_rule(self._processor.image_processor.to_dict()), options)
+        rule = image_rule(_image_settings(self._processor))
+        if rule is not None:
+            _check_size(self._profile, rule, options)
         with engine_times() as self._load_times:
             self._engine = start_engine(path, options, self._profile.largest_image_px)
         self._slots = asyncio.Semaphore(options.max_num_seqs)

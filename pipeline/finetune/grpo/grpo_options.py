@@ -19,12 +19,12 @@ from pipeline.errors import InputError
 from pipeline.finetune.grpo.combinations import find_combination
 from pipeline.finetune.grpo.rewards import Contract, RewardOptions
 from pipeline.options import parse_table, read_toml
+from pipeline.prompt.image_rules import local_image_rule
 from pipeline.prompt.profile import load_profile
 from pipeline.prompt.prompter_checkpoint import (
     check_checkpoint,
     check_image_size,
     is_hub_model,
-    local_image_rule,
     resolve_model,
 )
 from pipeline.segment.build_segmenter import check_sam2_options

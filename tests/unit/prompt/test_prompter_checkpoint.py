@@ -10,19 +10,17 @@ from hub_server import serving_hub, use_hub
 from whole_checkpoint import write_whole_checkpoint
 
 from pipeline.errors import InputError, ModelError
+from pipeline.prompt.image_rules import ImageRule
 from pipeline.prompt.profile import load_profile
 from pipeline.prompt.prompter_checkpoint import (
-    ImageRule,
     bring_checkpoint,
     check_checkpoint,
     check_context,
     check_image_size,
     checkpoint_folder,
     checkpoint_id,
-    image_rule,
     is_hub_model,
     load_processor,
-    local_image_rule,
     prompt_text,
     resolve_model,
 )
@@ -126,23 +124,6 @@ def test_reply_must_fit_beside_the_image() -> None:
     check_image_size(load_profile("think2seg"), QWEN25, max_model_len=1925, max_tokens=1024)
     with pytest.raises(InputError, match="1924 for 1925 tokens, 900 of the image, at least 1"):
         check_image_size(load_profile("think2seg"), QWEN25, max_model_len=1924, max_tokens=1024)
-
-
-def test_rule_from_both_generations_of_settings(tmp_path: Path) -> None:
-    old = {"patch_size": 14, "merge_size": 2, "min_pixels": 3136, "max_pixels": 12_845_056}
-    new = {
-        "image_processor": {
-            "patch_size": 16,
-            "merge_size": 2,
-            "size": {"shortest_edge": 65_536, "longest_edge": 16_777_216},
-        }
-    }
-    assert image_rule(old) == QWEN25
-    assert local_image_rule(tmp_path) is None
-    (tmp_path / "processor_config.json").write_text(json.dumps(new))
-    assert local_image_rule(tmp_path) == QWEN3
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(old))
-    assert local_image_rule(tmp_path) == QWEN25
 
 
 SHIPPED = resolve_model("models/embedded-prompter")
@@ -252,3 +233,17 @@ def test_a_checkpoint_of_the_hub_is_loaded_from_its_folder(
     (found / "vocab.json").unlink()
     with pytest.raises(InputError, match="no tokenizer"):
         check_checkpoint("owner/name", commit)
+
+
+def test_a_query_may_not_hold_a_token_of_the_checkpoint(tmp_path: Path) -> None:
+    """<IMG_CONTEXT> is InternVL's; `check_query` refuses the forms <|...|> of all families."""
+    from tokenizers import AddedToken, Tokenizer
+
+    shutil.copytree(SHIPPED, tmp_path / "own")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "own/tokenizer.json"))
+    tokenizer.add_special_tokens([AddedToken("<IMG_CONTEXT>", special=True)])
+    tokenizer.save(str(tmp_path / "own/tokenizer.json"))
+    room = {"max_model_len": 4096, "max_tokens": 64}
+    check_context(tmp_path / "own", load_profile("embedded"), ["tanks <IMG>"], **room)
+    with pytest.raises(InputError, match=r"special tokens of the model.*'<IMG_CONTEXT>' in 'tanks <IMG_C"):
+        check_context(tmp_path / "own", load_profile("embedded"), ["ok", "tanks <IMG_CONTEXT>"], **room)

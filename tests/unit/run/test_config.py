@@ -48,6 +48,7 @@ def test_every_shipped_preset_parses(name: str) -> None:
 
 def test_known_presets_are_those_of_the_design() -> None:
     assert {"embedded", "think2seg-3b", "think2seg-7b"} <= set(known_presets())
+    assert build_preset(preset_tables("think2seg-3b")).segmenter.dtype == "bfloat16"
 
 
 def test_unknown_presets_and_tables_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from pipeline.segment.sam2_model import (
     resolve_config,
     resolve_path,
 )
-from pipeline.segment.segmenter_checkpoint import read_shapes
+from pipeline.segment.segmenter import Sam2Options
+from pipeline.segment.segmenter_checkpoint import check_sam2, read_shapes
 
 
 def test_configs_are_resolved(tiny_dir: Path) -> None:
@@ -55,7 +57,7 @@ def test_hub_ids_agree_with_the_package() -> None:
 def test_hub_download_offline_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
-    def offline(*, repo_id: str, filename: str) -> str:
+    def offline(*, repo_id: str, filename: str, revision: str | None) -> str:
         raise huggingface_hub.errors.LocalEntryNotFoundError(f"{repo_id}/{filename} is not cached")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
@@ -179,3 +181,42 @@ def test_shipped_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_path("models/embedded-segmenter") == EMBEDDED_DIR / "model.safetensors"
     assert resolve_path("models/embedded-segmenter/model.safetensors") == EMBEDDED_DIR / "model.safetensors"
     assert sam2_model.find_weights("").stat().st_size < 10 * 2**20
+
+
+STATES = Path(__file__).parents[2] / "golden/segment/sam2_state_hashes.json"
+
+
+@pytest.mark.parametrize("hub_id", sorted(json.loads(STATES.read_text())))
+def test_tensors_of_published_models_are_the_golden_ones(hub_id: str) -> None:
+    """Names and shapes that a published file must have to load, as the package's own models have them.
+
+    To make the golden file anew: for each id of SAM2.1 in HF_MODEL_ID_TO_FILENAMES the sorted lines
+    "NAME [SHAPE]" of
+    `build_sam2(CONFIG, device="cpu").state_dict()`, joined by line feeds, and their SHA-256.
+    """
+    config, _ = hub_entry(hub_id)
+    state = build_architecture(package_config_dir() / config).state_dict()
+    lines = sorted(f"{name} {list(tensor.shape)}" for name, tensor in state.items())
+    assert json.loads(STATES.read_text())[hub_id] == {
+        "tensors": len(lines),
+        "numbers": sum(tensor.numel() for tensor in state.values()),
+        "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+    }
+
+
+def test_a_published_size_loads_from_both_formats(tmp_path: Path) -> None:
+    """SAM2.1 tiny with random weights: .pt as it is published, and safetensors."""
+    import torch
+    from safetensors.torch import save_file
+
+    config = package_config_dir() / "configs/sam2.1/sam2.1_hiera_t.yaml"
+    torch.manual_seed(1)
+    state = build_architecture(config).state_dict()
+    torch.save({"model": state}, tmp_path / "sam2.1_hiera_tiny.pt")
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, tmp_path / "tiny.safetensors")
+    for name in ("sam2.1_hiera_tiny.pt", "tiny.safetensors"):
+        check_sam2(Sam2Options(config=str(config), checkpoint=str(tmp_path / name)))
+        model = build_architecture(config)
+        load_weights(model, tmp_path / name)
+        loaded = model.state_dict()
+        assert all(torch.equal(loaded[key], tensor) for key, tensor in state.items())

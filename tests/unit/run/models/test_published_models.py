@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from pipeline.run.config import known_presets, preset_tables
 from pipeline.run.models.hub_pins import hub_models
 from pipeline.run.models.published_models import published_models
-from pipeline.segment.sam2_model import build_architecture, hub_entry, package_config_dir
 
 
 def test_every_preset_s_model_of_the_hub_has_a_licence_and_a_source() -> None:
@@ -25,11 +27,12 @@ def test_every_preset_s_model_of_the_hub_has_a_licence_and_a_source() -> None:
 
 @pytest.mark.parametrize("size", ["tiny", "small", "base-plus", "large"])
 def test_parameters_of_sam2_are_those_of_its_package(size: str) -> None:
+    """As tests/unit/segment/test_sam2_model.py counts them in the models that the package builds."""
+    golden = Path(__file__).parents[3] / "golden/segment/sam2_state_hashes.json"
     repo_id = f"facebook/sam2.1-hiera-{size}"
-    model = build_architecture(package_config_dir() / hub_entry(repo_id)[0])
-    counted = sum(tensor.numel() for tensor in model.state_dict().values())
-    assert published_models()[repo_id].parameters == counted
-    assert published_models()[repo_id].weights_bytes == 4 * counted
+    facts = published_models()[repo_id]
+    assert facts.parameters == json.loads(golden.read_text())[repo_id]["numbers"]
+    assert facts.weights_bytes == 4 * facts.parameters
 
 
 @pytest.mark.parametrize(
