@@ -20,7 +20,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.assess.draw_units import DrawnStratum, DrawnUnit, Wanted, draw
-from pipeline.assess.review_chips import OutlineFinder, ReadWindow, chip_of, window_of
+from pipeline.assess.review_chips import OutlineFinder, ReadWindow, chip_of, unjudged_ground, window_of
 from pipeline.assess.review_page import ReviewItem, review_page
 from pipeline.assess.sample_design import (
     DESIGN_NAME,
@@ -299,10 +299,13 @@ def _write_page(
         for index in design.chosen:
             mine = [unit for unit in units if unit.query_index == index]
             windows = [window_of(unit, grid) for unit in mine]
+            ground = GroundReader(run_dir, info, index, design.frame)
             finder = OutlineFinder(run_dir, grid, index, windows)
             say(f'cutting {len(mine)} pictures for "{info.queries[index]}"')
             for unit, window in zip(mine, windows, strict=True):
-                chip = chip_of(unit, window, finder.within(window), read)
+                cell = unit.kind == "cell"
+                left = unjudged_ground(ground.classes(unit.window), unit.window) if cell else []
+                chip = chip_of(unit, window, finder.within(window), read, unjudged=left)
                 items.append(ReviewItem(unit=unit, chip=chip))
     write_bytes_atomic(page, review_page(design, items).encode())
     return sum(bool(item.chip.problem) for item in items)

@@ -17,11 +17,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import rasterio.features
 import shapely
+import shapely.geometry
+from affine import Affine
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.assess.sample_design import SampleUnit
+from pipeline.assess.sampling_frame import UNJUDGED
 from pipeline.errors import SourceError
 from pipeline.schema.tiling import RunGrid, Window
 from pipeline.write.georeference import to_crs_coordinates, to_pixels
@@ -58,6 +62,8 @@ class ReviewChip:
     """The object that is asked about, as an SVG path."""
     others: str = ""
     """Other published objects of the query."""
+    unjudged: str = ""
+    """Ground of the cell that the run did not judge: what was missed there does not count."""
     frame: tuple[float, float, float, float] | None = None
     """The cell: x, y, width, height."""
     cross: tuple[float, float] | None = None
@@ -140,8 +146,25 @@ def window_of(unit: SampleUnit, grid: RunGrid) -> Window:
     )
 
 
-def chip_of(unit: SampleUnit, window: Window, outlines: Sequence[Outline], read: ReadWindow) -> ReviewChip:
-    """Make the chip of a unit, which shows `window`."""
+def unjudged_ground(classes: NDArray[np.uint8], window: Window) -> list[Outline]:
+    """Outline the pixels of a window that were not judged. `classes`: of `GroundReader`, (h, w)."""
+    left = (classes == UNJUDGED).astype(np.uint8)
+    if not left.any():
+        return []
+    moved = Affine.translation(window.col0, window.row0)
+    found = rasterio.features.shapes(left, mask=left.astype(np.bool_), transform=moved)
+    return [Outline(instance_id=-1, shape=shapely.geometry.shape(shape)) for shape, _ in found]
+
+
+def chip_of(
+    unit: SampleUnit,
+    window: Window,
+    outlines: Sequence[Outline],
+    read: ReadWindow,
+    *,
+    unjudged: Sequence[Outline] = (),
+) -> ReviewChip:
+    """Make the chip of a unit, which shows `window`. `unjudged`: of its cell."""
     scale = CHIP_PX / max(window.shape)
     jpeg = ""
     problem = ""
@@ -160,6 +183,7 @@ def chip_of(unit: SampleUnit, window: Window, outlines: Sequence[Outline], read:
         jpeg=jpeg,
         own=_path(mine, window, scale),
         others="" if unit.kind == "point" else _path(rest, window, scale),
+        unjudged=_path(unjudged, window, scale),
         frame=(left, top, (x1 - x0) * scale, (y1 - y0) * scale) if unit.kind == "cell" else None,
         cross=(left, top) if unit.kind == "point" else None,
         problem=problem,

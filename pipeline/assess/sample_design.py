@@ -75,7 +75,7 @@ RULES = {
     "object": "yes: such an object is here, and the outline is mainly it. no: something else, or the outline "
     "is mainly not the object",
     "cell": "missed: how many such objects have their middle in the square, and no outline that deserves "
-    "a yes",
+    "a yes; ground that was not judged does not count",
     "point": "yes: the pixel under the cross lies on such an object",
     "unsure": "left out of the estimate; the estimate is also given with all of them as no and as yes",
 }

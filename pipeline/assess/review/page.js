@@ -7,7 +7,7 @@ const key = "terraquery-review-" + design.design_id;
 const NAMES = { object: "Objects", cell: "Squares", point: "Points" };
 const QUESTIONS = {
   object: "Is the bright outline one of these, and mainly right?",
-  cell: "How many of these were missed in the white square? Count those whose middle lies in it and that no outline shows well.",
+  cell: "How many of these were missed in the white square? Count those whose middle lies in it and that no outline shows well; on grey ground none counts.",
   point: "Is there one of these under the cross?",
 };
 const KEYS = {
@@ -58,6 +58,7 @@ function take(given) {
 function svg(item, outlined) {
   const lines = [];
   const path = (d, name) => d && lines.push(`<path class="${name}" d="${d}"/>`);
+  path(item.unjudged, "unjudged");
   if (outlined) {
     path(item.others, "casing");
     path(item.others, "other");

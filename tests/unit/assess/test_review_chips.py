@@ -11,8 +11,16 @@ from PIL import Image
 
 from pipeline.assess.draw_units import DrawnStratum, Kind
 from pipeline.assess.plan_run import ended_run
-from pipeline.assess.review_chips import CHIP_PX, Outline, OutlineFinder, chip_of, window_of
+from pipeline.assess.review_chips import (
+    CHIP_PX,
+    Outline,
+    OutlineFinder,
+    chip_of,
+    unjudged_ground,
+    window_of,
+)
 from pipeline.assess.sample_design import SampleUnit
+from pipeline.assess.sampling_frame import FAR, UNJUDGED
 from pipeline.errors import SourceError
 from pipeline.schema.tiling import RunGrid, Window
 
@@ -63,6 +71,19 @@ def test_a_cell_has_its_frame_and_a_point_its_cross_and_no_outlines() -> None:
     chip = chip_of(point, window, [Outline(instance_id=1, shape=shapely.box(50, 40, 70, 60))], grey)
     assert chip.others == ""
     assert chip.cross == pytest.approx((48.5 * CHIP_PX / 97, 48.5 * CHIP_PX / 97))
+
+
+def test_ground_that_was_not_judged_is_covered() -> None:
+    window = Window(row0=10, col0=100, row1=106, col1=196)
+    classes = np.full(window.shape, FAR, dtype=np.uint8)
+    assert unjudged_ground(classes, window) == []
+    classes[:, :24] = UNJUDGED
+    (left,) = unjudged_ground(classes, window)
+    assert left.shape.equals(shapely.box(100, 10, 124, 106))
+    cell = unit("cell", window, shapely.box(100, 10, 196, 106))
+    chip = chip_of(cell, window, [], grey, unjudged=[left])
+    xs = [float(pair.split(",")[0]) for pair in chip.unjudged.strip("MZ").split("L")]
+    assert (min(xs), max(xs)) == (0, 24 * CHIP_PX / 96)
 
 
 def test_imagery_that_cannot_be_read_is_told() -> None:
