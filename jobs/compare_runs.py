@@ -3,7 +3,7 @@
 python jobs/compare_runs.py runs/may runs/june --out changes/may-june
 
 Give the run of the first date and that of the second, which asked the same query. Their pixels must lie on
-each other: run the second date with --grid-of and the first run. What is written:
+each other: run the second date over the same --aoi, with --grid-of and the first run. What is written:
 
   changes.html            numbers and a map, what could not be compared first
   changes.parquet         one row per object: what became of it, ids, scores and areas at both dates

@@ -9,6 +9,7 @@ programs cannot read the tables. This job writes the same results in formats tha
            three per query, with overviews, nodata, and colour tables for mask and score
   --gpkg   results.gpkg                  layers `instances` (one feature per object) and `coverage` (what
            became of every tile and query, with the square kilometres that were searched)
+  --pmtiles  instances.pmtiles           vector tiles for a map in a browser (layer `instances`, Web Mercator)
 
 Pixels and shapes are those of the run, in its CRS, unless you ask for others:
 
@@ -57,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     what = top.add_argument_group("what to write (at least one)")
     what.add_argument("--cog", action="store_true", help="mask, ids and score of each query as GeoTIFFs")
     what.add_argument("--gpkg", action="store_true", help="instances and coverage as one GeoPackage")
+    what.add_argument("--pmtiles", action="store_true", help="instances as vector tiles in one PMTiles file")
     top.add_argument(
         "--query",
         action="append",
@@ -106,6 +108,7 @@ def main(argv: list[str] | None = None) -> int:
             run=args.run,
             cog=args.cog,
             gpkg=args.gpkg,
+            pmtiles=args.pmtiles,
             queries=tuple(args.query),
             out=args.out,
             overwrite=args.overwrite,

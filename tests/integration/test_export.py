@@ -107,5 +107,9 @@ def test_outlines_of_a_run_are_cleaned(
     assert (smooth.geometry.area / pixels.geometry.area).between(0.97, 1.03).all()
     assert smooth["length_m"].between(38, 41).all()
     assert smooth["width_m"].between(38, 41).all()
+    assert job.main([str(out), "--pmtiles", *cleaning[:-1], "--quiet"]) == 0
+    tiles = gpd.read_file(out / "export/instances.pmtiles").dissolve("instance_id").to_crs(pixels.crs)
+    for number, shape in tiles.geometry.items():
+        assert shape.symmetric_difference(smooth.geometry[number]).area < 0.02 * shape.area
     assert job.main([str(out), "--gpkg", "--simplify-m", "-1", "--overwrite"]) == 2
     assert "--simplify-m must not be negative" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Export a finished run: rasters as Cloud-Optimized GeoTIFFs, tables as a GeoPackage.
+"""Export a finished run: rasters as Cloud-Optimized GeoTIFFs, tables as a GeoPackage, and vector tiles.
 
 1. `plan_export` reads run.json, chooses the queries, names every file, and refuses what cannot be done. Of a
    run of several zones, tables are those of all, and every zone has rasters of its own. Such a run has no
@@ -31,10 +31,12 @@ from rasterio.errors import RasterioError
 from pipeline.errors import InputError
 from pipeline.files.output_folder import require_folder, writing_to
 from pipeline.schema.tiling import RunGrid
-from pipeline.write.export.geo_package import InstanceRules, write_geo_package
+from pipeline.write.export.feature_rows import InstanceRules
+from pipeline.write.export.geo_package import write_geo_package
 from pipeline.write.export.outline_store import OutlineStore
 from pipeline.write.export.raster_files import LAYERS, LayerName, write_cog
 from pipeline.write.export.score_floor import ScoreFloor, score_floor
+from pipeline.write.export.vector_tiles import write_vector_tiles, zooms_of
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import finished_run
 from pipeline.write.run_json import RunInfo, read_run_json
@@ -43,6 +45,9 @@ from pipeline.write.zoned.zoned_tables import LONLAT_GRID
 
 GEO_PACKAGE = "results.gpkg"
 """Name of the GeoPackage in the folder of exported files."""
+
+VECTOR_TILES = "instances.pmtiles"
+"""Name of the vector tiles."""
 
 _MAX_NAME = 40
 """Longest part of a file name that is made of a query's text."""
@@ -69,6 +74,8 @@ class ExportRequest:
     """Rasters: mask, ids and score of every chosen query."""
     gpkg: bool = False
     """Tables: instances and coverage of the chosen queries, in one file."""
+    pmtiles: bool = False
+    """Vector tiles of the instances of the chosen queries."""
     queries: tuple[str, ...] = ()
     """Texts of queries, as they were asked. Empty: all of the run."""
     out: str | None = None
@@ -121,13 +128,16 @@ class ExportPlan:
     out: Path
     rasters: tuple[RasterToExport, ...]
     gpkg: bool
+    zooms: tuple[int, int] | None
+    """First and deepest level of vector tiles; None: none are made."""
     min_score: float
     oriented: bool
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all files, in the order in which they are made."""
-        return (*(raster.name for raster in self.rasters), *((GEO_PACKAGE,) if self.gpkg else ()))
+        tables = [GEO_PACKAGE] * self.gpkg + [VECTOR_TILES] * (self.zooms is not None)
+        return (*(raster.name for raster in self.rasters), *tables)
 
     @property
     def table_grid(self) -> RunGrid:
@@ -141,8 +151,10 @@ def plan_export(request: ExportRequest) -> ExportPlan:
     Raises InputError for what is no run, a run that has not ended, a query that was not asked, and files that
     are there already.
     """
-    if not (request.cog or request.gpkg):
-        raise InputError("an export needs a format", came="none", remedy="add --cog, --gpkg or both")
+    if not (request.cog or request.gpkg or request.pmtiles):
+        raise InputError(
+            "an export needs a format", came="none", remedy="add --cog, --gpkg, --pmtiles or several"
+        )
     run_dir = finished_run(request.run)
     if not run_dir.run_json.is_file():
         raise InputError(
@@ -174,6 +186,7 @@ def plan_export(request: ExportRequest) -> ExportPlan:
         out=_export_folder(run_dir, request.out),
         rasters=tuple(rasters),
         gpkg=request.gpkg,
+        zooms=_zooms([own.lattice.grid for _, _, own in parts]) if request.pmtiles else None,
         min_score=request.min_score,
         oriented=request.oriented,
     )
@@ -206,7 +219,7 @@ def export_run(plan: ExportPlan, *, progress: ShowProgress, cleaning: Cleaning |
                 floor=floor,
                 progress=partial(progress, raster.name),
             )
-        if plan.gpkg:
+        if plan.gpkg or plan.zooms is not None:
             _write_tables(plan, work, floor, progress, cleaning)
         return [_in_place(work / name, plan.out / name) for name in plan.names]
     except (RasterioError, DataSourceError, DataLayerError) as error:
@@ -225,19 +238,37 @@ def _write_tables(
         if cleaning is not None:
             told = partial(progress, "outlines")
             outlines = held.enter_context(cleaning.make(work / "outlines.sqlite", plan, floor, told))
-        write_geo_package(
-            work / GEO_PACKAGE,
-            plan.run_dir,
-            grid=plan.table_grid,
-            query_indexes=plan.query_indexes,
-            rules=InstanceRules(
-                floor=floor,
-                outlines=outlines,
-                oriented=plan.oriented,
-                text="" if cleaning is None else cleaning.text,
-            ),
-            progress=partial(progress, GEO_PACKAGE),
+        rules = InstanceRules(
+            floor=floor,
+            outlines=outlines,
+            oriented=plan.oriented,
+            text="" if cleaning is None else cleaning.text,
         )
+        if plan.gpkg:
+            write_geo_package(
+                work / GEO_PACKAGE,
+                plan.run_dir,
+                grid=plan.table_grid,
+                query_indexes=plan.query_indexes,
+                rules=rules,
+                progress=partial(progress, GEO_PACKAGE),
+            )
+        if plan.zooms is not None:
+            write_vector_tiles(
+                work / VECTOR_TILES,
+                plan.run_dir,
+                grid=plan.table_grid,
+                zooms=plan.zooms,
+                query_indexes=plan.query_indexes,
+                rules=rules,
+                progress=partial(progress, VECTOR_TILES),
+            )
+
+
+def _zooms(grids: Sequence[RunGrid]) -> tuple[int, int]:
+    """First and deepest level for all zones of a run."""
+    each = [zooms_of(grid) for grid in grids]
+    return min(first for first, _ in each), max(deepest for _, deepest in each)
 
 
 def _require_rules(request: ExportRequest, info: RunInfo | ZonedInfo) -> None:
@@ -247,12 +278,14 @@ def _require_rules(request: ExportRequest, info: RunInfo | ZonedInfo) -> None:
             came=f"{request.min_score:g}",
             remedy="give a score such as 0.5; scores of the run are in its instances table",
         )
-    if (request.cleaned or request.oriented) and not request.gpkg:
+    if request.cleaned and not (request.gpkg or request.pmtiles):
         raise InputError(
-            "outlines and rectangles are features of the GeoPackage",
-            came="no --gpkg",
-            remedy="add --gpkg; rasters keep the pixels of the run",
+            "outlines are made anew for the GeoPackage and for vector tiles",
+            came="neither --gpkg nor --pmtiles",
+            remedy="add one of them; rasters keep the pixels of the run",
         )
+    if request.oriented and not request.gpkg:
+        raise InputError("rectangles are a layer of the GeoPackage", came="no --gpkg", remedy="add --gpkg")
     if isinstance(info, ZonedInfo) and (request.cleaned or (request.min_score > 0.0 and request.cog)):
         raise InputError(
             "outlines are made anew, and objects left out of rasters, in runs of one zone",
@@ -303,7 +336,8 @@ def _require_ended(
     run_dir: RunDir, info: RunInfo | ZonedInfo, request: ExportRequest, parts: Sequence[RunDir]
 ) -> None:
     wanted = [part.masks for part in parts] if request.cog else []
-    wanted += [run_dir.instances, run_dir.coverage] if request.gpkg else []
+    wanted += [run_dir.instances] if request.gpkg or request.pmtiles else []
+    wanted += [run_dir.coverage] if request.gpkg else []
     missing = [path.name for path in wanted if not path.exists()]
     if info.status == "running" or missing:
         lacks = f", without {' and '.join(missing)}" if missing else ""

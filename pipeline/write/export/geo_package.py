@@ -1,56 +1,31 @@
 """Instances and ledger of a run as layers of one GeoPackage.
 
-`write_geo_package` streams each table from Parquet to GDAL in batches of `BATCH_ROWS` rows. GeoPackage knows
-numbers, texts, times and one geometry, so lists become JSON texts, and the column `bbox` is left out.
-Polygons become multipolygons, so that all features of a layer are of one type.
-
-`InstanceRules` says which objects are kept, whether they have other outlines than their pixels', and whether
-rectangles around them are measured. These are a layer of their own.
+`write_geo_package` streams each table through `feature_rows` to GDAL. Rectangles around objects are a layer
+of their own.
 """
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyogrio
-import shapely
 
 from pipeline.errors import InputError
 from pipeline.files.store.store_path import StorePath
-from pipeline.files.store.stored_files import open_parquet, row_count
+from pipeline.files.store.stored_files import row_count
 from pipeline.schema.tiling import RunGrid
-from pipeline.write.export.oriented_boxes import COLUMNS, oriented_boxes
-from pipeline.write.export.outline_store import OutlineStore
-from pipeline.write.export.score_floor import ScoreFloor
-from pipeline.write.georeference import Geometries, to_crs_coordinates, to_pixels
+from pipeline.write.export.feature_rows import (
+    FeatureMaker,
+    FeatureSource,
+    InstanceFeatures,
+    InstanceRules,
+    as_they_are,
+)
 from pipeline.write.instances import part_files
 from pipeline.write.run_dir import RunDir
-
-BATCH_ROWS = 4096
-"""Rows that are in memory at once."""
-
-_GEOMETRY = pa.field("geometry", pa.binary())
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class InstanceRules:
-    """What becomes of the instances."""
-
-    floor: ScoreFloor = field(default_factory=ScoreFloor)
-    outlines: OutlineStore | None = None
-    """Outlines instead of the pixels'. An object that is split into rows keeps its own."""
-    oriented: bool = False
-    """Whether `length_m`, `width_m`, `heading_deg` and `box_fill` are added, and the layer `rectangles`."""
-    text: str = ""
-    """What was done to the outlines, for the layer's description."""
 
 
 def write_geo_package(
@@ -68,11 +43,11 @@ def write_geo_package(
     """
     instances = part_files(run_dir)
     rules = rules or InstanceRules()
-    make = _Features(grid, rules)
-    layers: list[tuple[str, Sequence[StorePath], _Maker]] = [("instances", instances, make.objects)]
+    make = InstanceFeatures(grid, rules)
+    layers: list[tuple[str, Sequence[StorePath], FeatureMaker]] = [("instances", instances, make.objects)]
     if rules.oriented:
         layers.append(("rectangles", instances, make.rectangles))
-    layers.append(("coverage", [run_dir.coverage], _as_they_are))
+    layers.append(("coverage", [run_dir.coverage], as_they_are))
     try:
         total = max(sum(row_count(file) for _, files, _ in layers for file in files), 1)
         done = 0
@@ -83,7 +58,7 @@ def write_geo_package(
             def told(n_rows: int, before: int = done) -> None:
                 progress(0.99 * (before + n_rows) / total)
 
-            source = _Source(files, query_indexes, maker, told)
+            source = FeatureSource(files, query_indexes, maker, told)
             _write_layer(path, layer, source, crs=grid.crs_wkt, text=rules.text if files is instances else "")
             done += source.n_read
     except (pa.ArrowException, FileNotFoundError, KeyError) as error:
@@ -95,96 +70,7 @@ def write_geo_package(
     progress(1.0)
 
 
-_Maker = Callable[[pa.RecordBatch], pa.RecordBatch]
-"""Makes features of rows: what has a geometry, in WKB, and any columns."""
-
-
-def _as_they_are(rows: pa.RecordBatch) -> pa.RecordBatch:
-    return rows
-
-
-class _Features:
-    """Makes features of instances."""
-
-    def __init__(self, grid: RunGrid, rules: InstanceRules) -> None:
-        self._grid = grid
-        self._rules = rules
-
-    def objects(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Objects with their measures."""
-        kept = self._rules.floor.rows(rows)
-        shapes = self._shapes(kept)
-        kept = _with(kept, _GEOMETRY, _wkb(shapes))
-        if not self._rules.oriented:
-            return kept
-        measures = oriented_boxes(to_pixels(shapes, self._grid), self._grid).measures
-        for column, values in zip(COLUMNS, measures.columns, strict=True):
-            kept = kept.append_column(column, values)
-        return kept
-
-    def rectangles(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """The rectangles around objects, with what names the object."""
-        kept = self._rules.floor.rows(rows)
-        boxes = oriented_boxes(to_pixels(self._shapes(kept), self._grid), self._grid)
-        named = kept.select(["instance_id", "query_index", "query", "label", "score"])
-        for column, values in zip(COLUMNS, boxes.measures.columns, strict=True):
-            named = named.append_column(column, values)
-        return named.append_column(_GEOMETRY, _wkb(boxes.rectangles))
-
-    def _shapes(self, rows: pa.RecordBatch) -> Geometries:
-        """(n,) shapes in the CRS."""
-        own = np.asarray(
-            shapely.from_wkb(np.asarray(rows["geometry"].to_pylist(), dtype=object)), dtype=object
-        )
-        if self._rules.outlines is None or not len(own):
-            return own
-        whole = rows["n_parts"].to_numpy() == 1
-        queries = rows["query_index"].to_numpy()
-        ids = rows["instance_id"].to_numpy()
-        for query in np.unique(queries[whole]).tolist():
-            at = np.flatnonzero(whole & (queries == query))
-            made = self._rules.outlines.outlines(query, ids[at])
-            known = np.array([shape is not None for shape in made], dtype=bool)
-            if known.any():
-                own[at[known]] = to_crs_coordinates(made[known], self._grid)
-        return own
-
-
-class _Source:
-    """Rows of the chosen queries as features, batch by batch, in the types of a GeoPackage."""
-
-    def __init__(
-        self, files: Sequence[StorePath], queries: Sequence[int], maker: _Maker, told: Callable[[int], None]
-    ) -> None:
-        """told: hears how many rows were read so far."""
-        self._files = files
-        self._queries = pa.array(queries, pa.int32())
-        self._maker = maker
-        self._told = told
-        with open_parquet(files[0]) as file:
-            stored = file.schema_arrow
-        self._columns = pa.schema([field for field in stored if field.name != "bbox"])
-        nothing = pa.RecordBatch.from_pylist([], schema=self._columns)
-        self._made = maker(nothing).schema
-        self.n_read = 0
-
-    def features(self) -> pa.RecordBatchReader:
-        """All features; read once."""
-        schema = pa.schema([(column.name, _plain_type(column)) for column in self._made])
-        return pa.RecordBatchReader.from_batches(schema, self._batches(schema))
-
-    def _batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        for file in self._files:
-            with open_parquet(file) as table:
-                for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=self._columns.names):
-                    self.n_read += batch.num_rows
-                    made = self._maker(batch.filter(pc.is_in(batch["query_index"], self._queries)))
-                    columns = [_plain(made[column.name], column) for column in schema]
-                    yield pa.RecordBatch.from_arrays(columns, schema=schema)
-                    self._told(self.n_read)
-
-
-def _write_layer(path: Path, layer: str, source: _Source, *, crs: str | None, text: str) -> None:
+def _write_layer(path: Path, layer: str, source: FeatureSource, *, crs: str | None, text: str) -> None:
     with warnings.catch_warnings():
         # a run in pixel space has no CRS to give
         warnings.filterwarnings("ignore", message="'crs' was not provided", category=UserWarning)
@@ -198,39 +84,3 @@ def _write_layer(path: Path, layer: str, source: _Source, *, crs: str | None, te
             crs=crs,
             layer_metadata={"OUTLINES": text} if text else None,
         )
-
-
-def _with(rows: pa.RecordBatch, column: pa.Field, values: pa.Array) -> pa.RecordBatch:
-    """The rows with one column replaced."""
-    return rows.set_column(rows.schema.get_field_index(column.name), column, values)
-
-
-def _wkb(shapes: Geometries) -> pa.Array:
-    return pa.array(shapely.to_wkb(shapes).tolist(), type=pa.binary())
-
-
-def _plain_type(field: pa.Field) -> pa.DataType:
-    """The type of a column in a GeoPackage: its own, int64 for uint64, and text for everything nested."""
-    if pa.types.is_uint64(field.type):
-        return pa.int64()
-    return pa.string() if pa.types.is_nested(field.type) else field.type
-
-
-def _plain(column: pa.Array, field: pa.Field) -> pa.Array:
-    if field.name == "geometry":
-        return _multipolygons(column)
-    if pa.types.is_nested(column.type):
-        texts = [
-            None if value is None else json.dumps(value, ensure_ascii=False) for value in column.to_pylist()
-        ]
-        return pa.array(texts, type=pa.string())
-    return column.cast(field.type)
-
-
-def _multipolygons(column: pa.Array) -> pa.Array:
-    """WKB of polygons and multipolygons as WKB of multipolygons; nothing stays nothing."""
-    shapes: Any = shapely.from_wkb(np.asarray(column.to_pylist(), dtype=object))
-    parts, owner = shapely.get_parts(shapes, return_index=True)
-    whole = np.full(len(shapes), None, dtype=object)
-    shapely.multipolygons(parts, indices=owner, out=whole)
-    return pa.array(shapely.to_wkb(whole, flavor="iso").tolist(), type=pa.binary())

@@ -98,11 +98,11 @@ def test_an_earlier_export_is_replaced_when_asked_only(run: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"cog": False, "gpkg": False}, "add --cog, --gpkg or both"),
+        ({"cog": False, "gpkg": False}, "add --cog, --gpkg, --pmtiles or several"),
         ({"min_score": 1.2}, r"--min-score must lie between 0 and 1.*1\.2"),
         ({"min_score": float("nan")}, r"--min-score must lie between 0 and 1"),
-        ({"gpkg": False, "cleaned": True}, r"features of the GeoPackage.*add --gpkg"),
-        ({"gpkg": False, "oriented": True}, r"features of the GeoPackage.*add --gpkg"),
+        ({"gpkg": False, "cleaned": True}, r"neither --gpkg nor --pmtiles"),
+        ({"gpkg": False, "oriented": True}, r"a layer of the GeoPackage.*add --gpkg"),
         ({"queries": ("roof",)}, r"word for word.*'roof'.*'roofs', 'été'"),
     ],
 )

@@ -15,8 +15,9 @@ from record_world import META, QUERIES, golden_run, grid_of, id_raster, table_of
 
 from pipeline.errors import InputError
 from pipeline.schema.tiling import RunGrid
-from pipeline.write.export import geo_package
-from pipeline.write.export.geo_package import InstanceRules, write_geo_package
+from pipeline.write.export import feature_rows
+from pipeline.write.export.feature_rows import InstanceRules
+from pipeline.write.export.geo_package import write_geo_package
 from pipeline.write.export.outline_store import OutlineStore
 from pipeline.write.export.score_floor import score_floor
 from pipeline.write.georeference import to_pixels
@@ -44,7 +45,7 @@ def test_both_layers_hold_every_row_with_its_shape_and_values(
     run_dir: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_rows: int
 ) -> None:
     """Several part files and small batches give the same rows as one of each."""
-    monkeypatch.setattr(geo_package, "BATCH_ROWS", batch_rows)
+    monkeypatch.setattr(feature_rows, "BATCH_ROWS", batch_rows)
     write_objects(run_dir, TABLE, grid=grid_of(), meta=META, part_rows=5)
     told = exported(run_dir, tmp_path / "r.gpkg")
     assert pyogrio.list_layers(tmp_path / "r.gpkg").tolist() == [
