@@ -29,7 +29,7 @@ def test_files_are_made_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     [
         (["--cog"], "without a run.json"),
         (["--cog", "--out", "s3://bucket/x"], "--out must be a local path"),
-        ([], "add --cog, --gpkg or both"),
+        ([], "add --cog, --gpkg, --pmtiles or several"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
