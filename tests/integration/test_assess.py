@@ -12,6 +12,9 @@ import pytest
 from assessed_runs import AssessedRun, make_assessed_run
 from job_files import load_job
 from reviewed_worlds import true_answers
+from s3_server import BUCKET, serving_s3
+
+from pipeline.files.store.store_path import store_path
 
 main = load_job("assess").main
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -176,3 +179,23 @@ def test_the_answer_takes_its_interval_from_the_review(
     assert capsys.readouterr().out.startswith("query,district,objects")
     assert answer([str(assessed.run), "--by-name", "x"]) == 2
     assert "add --by FILE" in capsys.readouterr().err
+
+
+def test_a_run_in_a_bucket_is_assessed_and_answered(
+    assessed: AssessedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving_s3():
+        run = f"s3://{BUCKET}/roofs"
+        words = ["--source", str(assessed.scene), "--whole-scene", "--query", "roofs", "--runner", "local"]
+        words += ["--models", f"oracle:{assessed.scene.parents[1] / 'answers' / 'labels.tif'}"]
+        words += ["--out", run, "--tile", "80", "--halo", "8", "--block", "2"]
+        assert load_job("segment_region").main(words) == 0
+        words = ["plan", run, "--out", str(tmp_path), "--quiet", "--objects", "30", "--cells", "5"]
+        assert main([*words, "--points", "0"]) == 0
+        (tmp_path / "labels.json").write_text(json.dumps(true_answers(tmp_path, {0: assessed.truth})))
+        assert main(["estimate", str(tmp_path), "--labels", str(tmp_path / "labels.json")]) == 0
+        capsys.readouterr()
+        assert load_job("answer").main([run]) == 0
+        assert "95 % interval" in capsys.readouterr().out
+        names = {entry.name for entry in store_path(run).entries()}
+        assert {"assessment.json", "confidence.parquet"} <= names
