@@ -19,6 +19,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.evaluate.benchmark.paired_answers import PairFigures, pair_figures
 from pipeline.evaluate.benchmark.sample_records import SampleRecord, counts_of, outlines_of
 from pipeline.evaluate.figures.boundary import DIAGONAL_SHARE
 from pipeline.evaluate.figures.intervals import BootstrapOptions, Interval, bootstrap, poisson, wilson
@@ -165,10 +166,11 @@ type Stratum = dict[str, Any]
 
 class _Looks(TypedDict, total=False):
     verifier: Verified
+    pairs: PairFigures
 
 
 class Results(_Looks):
-    """The document. It has `verifier` only if one looked at the masks."""
+    """The document. It has `verifier` only if one looked at the masks, `pairs` only if there are some."""
 
     results_version: int
     benchmark: dict[str, str]
@@ -219,7 +221,9 @@ def build_results(records: Sequence[SampleRecord], scoring: Scoring, subject: Su
     entries = _entries({**figures, **sevens}, groups, scoring.intervals)
     looks: _Looks = {}
     if subject.verifier is not None:
-        looks = {"verifier": _verifier(records, subject.verifier)}
+        looks["verifier"] = _verifier(records, subject.verifier)
+    if (pairs := pair_figures(records, scoring.intervals)) is not None:
+        looks["pairs"] = pairs
     return {
         "results_version": RESULTS_VERSION,
         "benchmark": dict(subject.benchmark),

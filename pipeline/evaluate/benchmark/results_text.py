@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pipeline.evaluate.benchmark.paired_answers import pairs_text
 from pipeline.evaluate.benchmark.results import (
     STRATUM_FIGURES,
     Entry,
@@ -66,7 +67,7 @@ def _heading(results: Results) -> str:
             f"{results['n_samples']} queries about {results['n_images']} images; "
             f"wording: {protocol['questions']}; images {protocol['size']}; "
             f"convention `{protocol['convention']}` ({protocol['convention_source']}).",
-            *filter(None, [replies_text(results), verifier_text(results)]),
+            *filter(None, [replies_text(results), verifier_text(results), pairs_text(results.get("pairs"))]),
             f"In brackets: {interval_text(protocol['intervals'])}.",
         ]
     )

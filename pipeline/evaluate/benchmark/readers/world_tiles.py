@@ -102,9 +102,7 @@ def read_world(seed: int, *, size_px: int = DEFAULT_SIZE, tile_px: int = 256) ->
 
     Raises InputError for a size that holds no tile.
     """
-    if not tile_px <= size_px <= MAX_SIZE:
-        what = f"a world benchmark is {tile_px} (one tile of the preset) to {MAX_SIZE} pixels a side"
-        raise InputError(what, came=str(size_px), remedy="write world:SEED:SIZE, for example world:7:2048")
+    check_size(size_px, tile_px)
     world = World.from_seed(seed)
     images = []
     for row in range(size_px // tile_px):
@@ -122,6 +120,13 @@ def read_world(seed: int, *, size_px: int = DEFAULT_SIZE, tile_px: int = 256) ->
         identity=identity,
         pixel_m=PIXEL_M,
     )
+
+
+def check_size(size_px: int, tile_px: int) -> None:
+    """Check that a world of `size_px` holds a tile. Raises InputError."""
+    if not tile_px <= size_px <= MAX_SIZE:
+        what = f"a world benchmark is {tile_px} (one tile of the preset) to {MAX_SIZE} pixels a side"
+        raise InputError(what, came=str(size_px), remedy="write world:SEED:SIZE, for example world:7:2048")
 
 
 def _image(world: World, window: Window, image_id: str) -> BenchmarkImage:
