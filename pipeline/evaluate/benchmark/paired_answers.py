@@ -41,7 +41,8 @@ def pair_figures(records: Sequence[SampleRecord], options: BootstrapOptions) -> 
     pairs = [pair for pair in by_pair.values() if len(pair) == 2]
     if not pairs:
         return None
-    overlaps, images = [], []
+    overlaps = []
+    images = []
     for first, second in pairs:
         masks = [unpack_mask(record.mask_png, (record.height, record.width)) for record in (first, second)]
         union = int((masks[0] | masks[1]).sum())
