@@ -1,0 +1,155 @@
+"""Many runs as one STAC Collection, so that a catalogue's browser finds results by place and time.
+
+1. `read_items` reads item.json of each finished run, and refuses what has none, no place, or is there twice.
+2. `write_collection` makes a static catalogue: collection.json, and one item per run beside it. Links between
+   them are relative. Files of runs are linked where they lie: relative where a run lies on this machine, so
+   that a folder that holds both can be moved, and by address in a bucket.
+
+Runs are only read. A collection is made anew each time: it holds nothing that is not in the runs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pystac
+
+from pipeline.errors import InputError
+from pipeline.files.output_folder import require_folder, writing_to
+from pipeline.files.store.store_path import StorePath
+from pipeline.write.run_document import finished_run
+
+COLLECTION = "collection.json"
+
+ITEMS = "items"
+"""Folder of the items."""
+
+_WORK = ".collection-"
+
+_QUERIES = "terraquery:queries"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectionRequest:
+    """Which runs, and what the collection says about itself."""
+
+    runs: tuple[str, ...]
+    out: Path
+    collection_id: str
+    title: str
+    description: str
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectedRun:
+    """A run with its item."""
+
+    run_dir: StorePath
+    item: pystac.Item
+
+
+def read_items(runs: Sequence[str]) -> list[CollectedRun]:
+    """Read the items of runs, the earliest first. Raises InputError."""
+    found: dict[str, CollectedRun] = {}
+    for place in runs:
+        run_dir = finished_run(place)
+        if not run_dir.item.is_file():
+            raise InputError(
+                "a collection needs the directories of finished runs",
+                came=f"{run_dir.path} without an item.json",
+                remedy="let the run end; jobs/verify_run.py says why an ended run has none",
+            )
+        try:
+            item = pystac.Item.from_dict(_document(run_dir.item))
+        except (ValueError, KeyError, TypeError, pystac.STACError) as error:
+            raise InputError(
+                f"{run_dir.item} must be a STAC Item",
+                came=str(error) or type(error).__name__,
+                remedy="merge the run again with jobs/restitch_region.py, which writes it anew",
+            ) from error
+        if item.geometry is None:
+            raise InputError(
+                "runs of a collection have a place on the Earth",
+                came=f"{run_dir.path}, a run without a CRS of the Earth",
+                remedy="leave it out",
+            )
+        if item.id in found:
+            raise InputError(
+                "each run is in a collection once",
+                came=f"{run_dir.path} and {found[item.id].run_dir}, which are one run",
+                remedy="leave one of them out",
+            )
+        found[item.id] = CollectedRun(run_dir=run_dir.path, item=item)
+    return sorted(found.values(), key=lambda run: (_begin(run.item), run.item.id))
+
+
+def write_collection(request: CollectionRequest) -> Path:
+    """Write the collection into `request.out`; returns the path of collection.json. Raises InputError."""
+    require_folder(request.out)
+    if (request.out / COLLECTION).exists() and not request.overwrite:
+        raise InputError(
+            "a collection is not replaced unasked",
+            came=str(request.out / COLLECTION),
+            remedy="add --overwrite, or give another --out",
+        )
+    runs = read_items(request.runs)
+    with writing_to(request.out):
+        request.out.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=_WORK, dir=request.out))
+        try:
+            _make(request, runs, work)
+            shutil.rmtree(request.out / ITEMS, ignore_errors=True)
+            (work / ITEMS).replace(request.out / ITEMS)
+            return (work / COLLECTION).replace(request.out / COLLECTION)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _make(request: CollectionRequest, runs: Sequence[CollectedRun], work: Path) -> None:
+    collection = pystac.Collection(
+        id=request.collection_id,
+        title=request.title,
+        description=request.description,
+        extent=pystac.Extent.from_items([run.item for run in runs]),
+        license="other",
+    )
+    queries = sorted({query for run in runs for query in run.item.properties.get(_QUERIES, [])})
+    collection.summaries.add(_QUERIES, queries)
+    collection.set_self_href(str(work / COLLECTION))
+    for run in runs:
+        own = run.item
+        hrefs = {name: asset.href for name, asset in own.assets.items()}
+        own.links = [link for link in own.links if link.rel == "derived_from"]
+        collection.add_item(own)
+        own.set_self_href(str(work / ITEMS / own.id / f"{own.id}.json"))
+        for name, href in hrefs.items():  # last: pystac moves relative ones with the item
+            own.assets[name].href = _href(run.run_dir, href, request.out / ITEMS / own.id)
+    collection.save(catalog_type=pystac.CatalogType.SELF_CONTAINED)
+
+
+def _href(run_dir: StorePath, href: str, beside: Path) -> str:
+    """Address of a run's file, seen from the folder of its item."""
+    whole = run_dir / href.removeprefix("./")
+    if not run_dir.is_local:
+        return str(whole)
+    return Path(os.path.relpath(whole.local(), beside)).as_posix()
+
+
+def _begin(item: pystac.Item) -> str:
+    when = item.datetime or item.common_metadata.start_datetime
+    return when.isoformat() if when else ""
+
+
+def _document(path: StorePath) -> dict[str, object]:
+    import json
+
+    document = json.loads(path.read_text())
+    if not isinstance(document, dict):
+        raise TypeError("no JSON object")
+    return document
