@@ -74,6 +74,8 @@ def ranker_of(context: RunContext, key: str, say: Say) -> MaskRanker:
         except (ValueError, KeyError, TypeError):
             say(f"note: {kept} is damaged, and is made again")
     marks = read_marks(context.config.preset.examples.marks, context.lattice.grid)
+    n_tiles = len({mark.tile(context.lattice) for mark in marks.marks})
+    say(f"Learning from {len(marks.marks)} marks in {n_tiles} {'tile' if n_tiles == 1 else 'tiles'}")
     samples, notes = _samples(context, marks)
     for note in notes:
         say(f"note: {note}")

@@ -69,6 +69,7 @@ def test_it_is_trained_once_and_kept(context: RunContext) -> None:
     said: list[str] = []
     ranker = ranker_of(context, "a key", said.append)
     assert any("1 mark is left out" in text for text in said), "the one without imagery"
+    assert said[0] == "Learning from 17 marks in 4 tiles"
     (table,) = [text for text in said if "each judged by the others" in text]
     assert "8 marks yes, 8 no" in table
     assert "average precision 1.00" in table
