@@ -32,8 +32,8 @@ _ROUNDING_PX = 0.5
 """Less than half a pixel beyond the grid is rounding: edges that bend are cut into pieces."""
 
 REMEDY = (
-    "look at less, with --aoi FILE inside that grid (--grid-of and a second date: the area of both), or begin a "
-    "run whose grid has room: another --out, with --grid-area FILE that covers all that will ever be looked at"
+    "look at less, with --aoi FILE inside that grid (for a second date: the area of both), or begin a run "
+    "whose grid has room: another --out, with --grid-area FILE that covers all that will ever be looked at"
 )
 
 
