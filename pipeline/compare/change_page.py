@@ -1,4 +1,4 @@
-"""One page about a comparison: what could not be compared first, then what changed, and a picture."""
+"""One page about a comparison: what could not be compared first, then a picture, then what changed."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def change_page(summary: Mapping[str, Any], raster: Path) -> str:
         tag("p", _dates(summary)),
         tag("h2", "What could not be compared"),
         *(tag("p", line) for line in not_compared(summary)),
-        tag("h2", "What became of the objects"),
-        _counts(summary),
         tag("h2", "Where"),
         _picture(raster),
         tag("p", joined([*_legend(), " White: not comparable."])),
+        tag("h2", "What became of the objects"),
+        _counts(summary),
         tag("h2", "Ground under objects"),
         _areas(summary),
         tag(

@@ -34,6 +34,7 @@ from pipeline.evaluate.finished_run.layer_match import (
     layer_rows,
     match_layer,
 )
+from pipeline.evaluate.finished_run.layer_picture import layer_picture
 from pipeline.evaluate.finished_run.run_ledger import aoi_in_pixels
 from pipeline.evaluate.finished_run.score_polygons import choose_query, read_polygons
 from pipeline.files.output_folder import writing_to
@@ -116,7 +117,8 @@ def write_layer_report(request: LayerRequest, info: RunInfo) -> dict[str, Any]:
         request.out.mkdir(parents=True, exist_ok=True)
         write_geo_parquet(request.out / FILES[0], [objects], schema=OBJECTS_SCHEMA, grid=grid)
         (request.out / FILES[1]).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-        (request.out / FILES[2]).write_text(_page(summary))
+        picture = layer_picture(np.concatenate([layer, found]), columns["status"])
+        (request.out / FILES[2]).write_text(_page(summary, picture))
     return summary
 
 
@@ -216,14 +218,14 @@ def _not_judged(count: dict[str, Any]) -> str:
     return f"{count[NOT_JUDGED]:,} of {count['layer_objects']:,} objects of the layer were not judged{told}."
 
 
-def _page(summary: dict[str, Any]) -> str:
+def _page(summary: dict[str, Any], picture: Html) -> str:
     count = summary["all"]
     missed = [(MISSED, reason, number) for reason, number in count["missed_by"].items()]
     extra = [(EXTRA, reason, number) for reason, number in count["extra_by"].items()]
     body = [
         tag("h1", f"{summary['query']}: the run beside {summary['layer']}"),
-        tag("p", summary["note"]),
         *(tag("p", line) for line in layer_lines(summary) if not line.startswith("  ")),
+        picture,
         tag("h2", "Why both differ"),
         table(("", "reason", "objects"), [*missed, *extra]),
     ]
