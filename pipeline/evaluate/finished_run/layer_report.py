@@ -39,6 +39,7 @@ from pipeline.evaluate.finished_run.run_ledger import aoi_in_pixels
 from pipeline.evaluate.finished_run.score_polygons import choose_query, read_polygons
 from pipeline.files.output_folder import writing_to
 from pipeline.files.store.stored_files import read_parquet
+from pipeline.schema.tiling import RunGrid
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
 from pipeline.write.georeference import Geometries, to_crs_coordinates, to_pixels
 from pipeline.write.instances import part_files
@@ -86,11 +87,14 @@ def write_layer_report(request: LayerRequest, info: RunInfo) -> dict[str, Any]:
     grid = info.lattice.grid
     query = choose_query(info.queries, request.query)
     aoi = bytes.fromhex(info.aoi_wkb)
-    layer = _in_region(read_polygons(request.layer, grid, aoi).geometries, aoi_in_pixels(aoi, grid))
+    region = _region(grid, aoi_in_pixels(aoi, grid))
+    layer = read_polygons(request.layer, grid, aoi).geometries
+    layer = np.asarray(layer[shapely.intersects(region, layer)], dtype=object)
     ids, scores, shapes = _found(request.run, query)
     found = np.asarray(to_pixels(shapes, grid), dtype=object)
-    match = match_layer(layer, found)
-    rows = layer_rows(match, PlaceRecords(request.run, info.lattice, query), layer)
+    inside = shapely.intersection(layer, region)
+    match = match_layer(inside, shapely.intersection(found, region))
+    rows = layer_rows(match, PlaceRecords(request.run, info.lattice, query), inside)
     others = found_rows(match)
     partner = np.append(np.arange(len(ids)), -1)[match.found_of]
     outlines = np.concatenate([to_crs_coordinates(layer, grid), shapes])
@@ -139,10 +143,10 @@ def layer_lines(summary: dict[str, Any]) -> list[str]:
     return [*lines, summary["note"]]
 
 
-def _in_region(shapes: Geometries, aoi_px: shapely.Geometry | None) -> Geometries:
-    if aoi_px is None:
-        return shapes
-    return np.asarray(shapes[shapely.intersects(aoi_px, shapes)], dtype=object)
+def _region(grid: RunGrid, aoi_px: shapely.Geometry | None) -> shapely.Geometry:
+    """What is compared, in pixel edges: of an object at its border, the part inside."""
+    whole = shapely.box(0, 0, grid.width, grid.height)
+    return whole if aoi_px is None else whole.intersection(aoi_px)
 
 
 def _found(run: str, query: int) -> tuple[NDArray[np.uint64], NDArray[np.float32], Geometries]:

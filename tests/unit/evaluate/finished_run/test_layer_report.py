@@ -8,6 +8,7 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pytest
+import shapely
 from record_world import golden_run
 
 from pipeline.errors import InputError
@@ -82,6 +83,19 @@ def test_what_differs_is_counted_by_reason_and_district(run: Path) -> None:
     page = (run.parent / "beside/layer.html").read_text()
     assert page.index("<svg") < page.index("Why both differ")
     assert "outside all districts" in page
+
+
+def test_an_object_at_the_border_is_compared_by_its_part_inside(run: Path) -> None:
+    """Every object of the layer goes on for kilometres to the west, where the run has no pixels."""
+    info = read_run_json(run / "run.json")
+    layer = own(run)
+    tails = [
+        shape.union(shapely.box(449000, shape.bounds[1], 450000, shape.bounds[3])) for shape in layer.geometry
+    ]
+    summary = write_layer_report(request_for(run, layer.set_geometry(tails)), info)
+    assert summary["all"]["matched"] == len(layer)
+    rows = gpd.read_parquet(run.parent / "beside/objects.parquet")
+    assert (rows[rows["side"] == "layer"].geometry.area > 900).all(), "outlines are written as they are"
 
 
 def test_a_layer_elsewhere_is_refused_and_nothing_is_written(run: Path) -> None:
