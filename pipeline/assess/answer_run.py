@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 from pipeline.assess.districts import Districts, read_districts
 from pipeline.assess.estimate_run import read_assessment
 from pipeline.assess.looked_at import SearchedGround, read_looked_at
-from pipeline.assess.plan_run import chosen_queries
 from pipeline.errors import InputError
 from pipeline.write.report.report_rows import batches, instance_files
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_document import finished_run
+from pipeline.write.run_document import chosen_queries, existing_run
 from pipeline.write.run_json import RunInfo
 from pipeline.write.zoned.zoned_json import ZonedInfo, read_any_run
 from pipeline.write.zoned.zoned_tables import LONLAT_GRID
@@ -77,13 +76,7 @@ def answer_run(
     Raises InputError for a run that has not published, a query that was not asked, and districts that cannot
     be used.
     """
-    run_dir = finished_run(run)
-    if not run_dir.run_json.is_file():
-        raise InputError(
-            "an answer needs the directory of a run",
-            came=f"{run_dir.path} without a run.json",
-            remedy="give the --out directory of a run of segment_region.py",
-        )
+    run_dir = existing_run(run, what="an answer")
     info = read_any_run(run_dir.run_json)
     for path in (run_dir.instances, run_dir.coverage):
         if not path.exists():

@@ -49,7 +49,7 @@ from pipeline.schema.tiling import RunGrid, Window
 from pipeline.write.georeference import Geometries, to_pixels
 from pipeline.write.report.report_rows import instance_files, rows_where
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_document import finished_run
+from pipeline.write.run_document import chosen_queries, existing_run
 from pipeline.write.run_json import RunInfo, read_run_json
 
 LARGEST_PLAN = 5_000
@@ -128,28 +128,10 @@ def plan_assessment(request: PlanRequest, *, say: Say = lambda _: None) -> Plann
 
 def ended_run(place: str) -> tuple[RunDir, RunInfo]:
     """Open a run that has published. Raises InputError for any other, and for one of several zones."""
-    run_dir = finished_run(place)
-    if not run_dir.run_json.is_file():
-        raise InputError(
-            "an assessment needs the directory of a run",
-            came=f"{run_dir.path} without a run.json",
-            remedy="give the --out directory of a run of segment_region.py",
-        )
+    run_dir = existing_run(place, what="an assessment")
     info = read_run_json(run_dir.run_json)
     require_published(run_dir.path)
     return run_dir, info
-
-
-def chosen_queries(asked: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...]:
-    """Positions of the wanted queries, ascending; all when none is named. Raises InputError."""
-    unknown = [query for query in wanted if query not in asked]
-    if unknown:
-        raise InputError(
-            "--query must be a query of the run, word for word",
-            came=repr(unknown[0]),
-            remedy=f"choose from {', '.join(map(repr, asked))}",
-        )
-    return tuple(index for index, query in enumerate(asked) if not wanted or query in wanted)
 
 
 class _Placer:

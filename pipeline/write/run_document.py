@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import IncompleteRunError
+from pipeline.errors import IncompleteRunError, InputError
 from pipeline.files.fail_point import reach
 from pipeline.files.store.local_store import LocalStore
 from pipeline.files.store.store_path import Place, StorePath
@@ -41,6 +41,30 @@ def finished_run(place: Place) -> RunDir:
     if not run_dir.has_run():
         return run_dir
     return run_dir.in_snapshot(read_any_run(run_dir.run_json).snapshot)
+
+
+def existing_run(place: Place, *, what: str) -> RunDir:
+    """The same of a place that must hold a run. `what` needs it, in the error: "an export"."""
+    run_dir = finished_run(place)
+    if not run_dir.run_json.is_file():
+        raise InputError(
+            f"{what} needs the directory of a run",
+            came=f"{run_dir.path} without a run.json",
+            remedy="give the --out directory of a run of segment_region.py",
+        )
+    return run_dir
+
+
+def chosen_queries(asked: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...]:
+    """Positions of the wanted queries of a run, ascending; all when none is named. Raises InputError."""
+    unknown = [query for query in wanted if query not in asked]
+    if unknown:
+        raise InputError(
+            "--query must be a query of the run, word for word",
+            came=repr(unknown[0]),
+            remedy=f"choose from {', '.join(map(repr, asked))}",
+        )
+    return tuple(index for index, query in enumerate(asked) if not wanted or query in wanted)
 
 
 def begin[Info: (RunInfo, ZonedInfo)](

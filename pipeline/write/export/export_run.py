@@ -38,7 +38,7 @@ from pipeline.write.export.raster_files import LAYERS, LayerName, write_cog
 from pipeline.write.export.score_floor import ScoreFloor, score_floor
 from pipeline.write.export.vector_tiles import write_vector_tiles, zooms_of
 from pipeline.write.run_dir import RunDir
-from pipeline.write.run_document import finished_run
+from pipeline.write.run_document import chosen_queries, existing_run, finished_run
 from pipeline.write.run_json import RunInfo, read_run_json
 from pipeline.write.zoned.zoned_json import ZonedInfo, read_any_run
 from pipeline.write.zoned.zoned_tables import LONLAT_GRID
@@ -155,18 +155,12 @@ def plan_export(request: ExportRequest) -> ExportPlan:
         raise InputError(
             "an export needs a format", came="none", remedy="add --cog, --gpkg, --pmtiles or several"
         )
-    run_dir = finished_run(request.run)
-    if not run_dir.run_json.is_file():
-        raise InputError(
-            "an export needs the directory of a run",
-            came=f"{run_dir.path} without a run.json",
-            remedy="give the --out directory of a run of segment_region.py",
-        )
+    run_dir = existing_run(request.run, what="an export")
     info = read_any_run(run_dir.run_json)
     _require_rules(request, info)
     parts = _parts(run_dir, info)
     _require_ended(run_dir, info, request, [part for _, part, _ in parts])
-    indexes = _chosen(info.queries, request.queries)
+    indexes = chosen_queries(info.queries, request.queries)
     rasters = [
         RasterToExport(
             run_dir=part,
@@ -346,18 +340,6 @@ def _require_ended(
             came=f"status {info.status}{lacks}",
             remedy="let the run end, or start its own command again: it resumes where it stopped",
         )
-
-
-def _chosen(asked: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...]:
-    """Indexes of the wanted queries, ascending; all when none is named."""
-    unknown = [query for query in wanted if query not in asked]
-    if unknown:
-        raise InputError(
-            "--query must be a query of the run, word for word",
-            came=repr(unknown[0]),
-            remedy=f"choose from {', '.join(map(repr, asked))}",
-        )
-    return tuple(index for index, query in enumerate(asked) if not wanted or query in wanted)
 
 
 def _stem(index: int, query: str) -> str:

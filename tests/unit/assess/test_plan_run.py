@@ -14,7 +14,7 @@ from label_worlds import write_label_world
 from pipeline.assess.answer_run import answer_run
 from pipeline.assess.answer_text import answer_text
 from pipeline.assess.draw_units import Wanted
-from pipeline.assess.plan_run import PlanRequest, chosen_queries, plan_assessment
+from pipeline.assess.plan_run import PlanRequest, plan_assessment
 from pipeline.errors import InputError
 
 WANTED = Wanted(objects=20, cells=12, points=20)
@@ -101,8 +101,3 @@ def test_what_cannot_be_drawn_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match=says):
         plan_assessment(plan(assessed, tmp_path / "out", **given))
     assert not (tmp_path / "out").exists()
-
-
-def test_queries_are_chosen_word_for_word() -> None:
-    assert chosen_queries(("a", "b"), ()) == (0, 1)
-    assert chosen_queries(("a", "b"), ("b",)) == (1,)

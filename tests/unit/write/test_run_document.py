@@ -25,7 +25,9 @@ from pipeline.write.run_document import (
     amend,
     bar_sleepers,
     begin,
+    chosen_queries,
     conclude,
+    existing_run,
     finished_run,
     seen_version,
     show_results,
@@ -463,3 +465,15 @@ def test_a_driver_that_lost_its_lock_does_not_begin(local: RunDir) -> None:
         begin(local, STARTING)
     assert not local.run_json.exists()
     run_lock.give_back(local.path)
+
+
+def test_a_place_without_a_run_is_named_with_what_needs_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"an export needs the directory of a run.*without a run\.json"):
+        existing_run(tmp_path, what="an export")
+
+
+def test_queries_are_chosen_by_their_words() -> None:
+    assert chosen_queries(("a", "b", "c"), ()) == (0, 1, 2)
+    assert chosen_queries(("a", "b", "c"), ("c", "a")) == (0, 2)
+    with pytest.raises(InputError, match=r"word for word.*'d'.*'a', 'b'"):
+        chosen_queries(("a", "b"), ("a", "d"))
