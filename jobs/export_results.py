@@ -20,6 +20,8 @@ Pixels and shapes are those of the run, in its CRS, unless you ask for others:
   --simplify-m M        drops vertices of outlines where it moves them by about M metres. Half to two pixels
                         turn steps into slopes
   --oriented            adds length, width and heading of every object, and the rectangles as a layer
+  --edits               applies what jobs/edit_run.py keeps: rejected objects are left out, redrawn and added
+                        ones have their new outlines; a column `edit` says so
 
 Objects that did not overlap do not overlap afterwards, and neighbours keep their common edges. Rasters and
 area_px, area_m2 stay those of the pixels. A run of several zones has rasters per zone
@@ -79,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     for (name, unit), text in zip(sizes.items(), helps, strict=True):
         shapes.add_argument(f"--{name}", type=float, default=0.0, metavar=unit, help=text)
     shapes.add_argument("--oriented", action="store_true", help="length, width, heading and rectangles")
+    shapes.add_argument("--edits", action="store_true", help="apply the edits that the run has")
     top.add_argument("--out", metavar="DIR", help="folder for the files (default: RUN_DIR/export)")
     top.add_argument("--overwrite", action="store_true", help="replace files of an earlier export")
     top.add_argument("--quiet", action="store_true", help="no progress, only the names of the files")
@@ -115,9 +118,13 @@ def main(argv: list[str] | None = None) -> int:
             min_score=args.min_score,
             cleaned=shapes.asked,
             oriented=args.oriented,
+            edits=args.edits,
         )
         plan = plan_export(request)
         cleaning = outline_cleaning(shapes, plan)
+        if plan.edited is not None:
+            done = ", ".join(f"{n} {word}" for word, n in plan.edited.counts().items() if n)
+            print(f"edits: {done or 'none'}; {plan.edited.n_gone} about objects that are not there any more")
         failed = plan.info.counters.get("tiles_failed", 0)
         if failed:
             print(f"note: {failed} tiles of this run failed; nothing was judged there")

@@ -31,6 +31,8 @@ from rasterio.errors import RasterioError
 from pipeline.errors import InputError
 from pipeline.files.output_folder import require_folder, writing_to
 from pipeline.schema.tiling import RunGrid
+from pipeline.write.edit_layer import EDITS
+from pipeline.write.export.edited_instances import EditedInstances, find_edited
 from pipeline.write.export.feature_rows import InstanceRules
 from pipeline.write.export.geo_package import write_geo_package
 from pipeline.write.export.outline_store import OutlineStore
@@ -88,6 +90,8 @@ class ExportRequest:
     """Whether the outlines in tables are made anew: `Cleaning`."""
     oriented: bool = False
     """Whether rectangles around the objects are measured."""
+    edits: bool = False
+    """Whether the run's edits are applied to its objects, in tables."""
 
 
 class Cleaning(Protocol):
@@ -132,6 +136,8 @@ class ExportPlan:
     """First and deepest level of vector tiles; None: none are made."""
     min_score: float
     oriented: bool
+    edited: EditedInstances | None
+    """Edits to apply; None: none."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -142,7 +148,12 @@ class ExportPlan:
     @property
     def table_grid(self) -> RunGrid:
         """The grid in whose CRS the tables are."""
-        return LONLAT_GRID if isinstance(self.info, ZonedInfo) else self.info.lattice.grid
+        return table_grid_of(self.info)
+
+
+def table_grid_of(info: RunInfo | ZonedInfo) -> RunGrid:
+    """The grid in whose CRS a run's tables are."""
+    return LONLAT_GRID if isinstance(info, ZonedInfo) else info.lattice.grid
 
 
 def plan_export(request: ExportRequest) -> ExportPlan:
@@ -183,6 +194,7 @@ def plan_export(request: ExportRequest) -> ExportPlan:
         zooms=_zooms([own.lattice.grid for _, _, own in parts]) if request.pmtiles else None,
         min_score=request.min_score,
         oriented=request.oriented,
+        edited=_edited(run_dir, info, indexes) if request.edits else None,
     )
     _require_room(plan, overwrite=request.overwrite)
     return plan
@@ -236,6 +248,7 @@ def _write_tables(
             floor=floor,
             outlines=outlines,
             oriented=plan.oriented,
+            edited=plan.edited,
             text="" if cleaning is None else cleaning.text,
         )
         if plan.gpkg:
@@ -265,6 +278,17 @@ def _zooms(grids: Sequence[RunGrid]) -> tuple[int, int]:
     return min(first for first, _ in each), max(deepest for _, deepest in each)
 
 
+def _edited(run_dir: RunDir, info: RunInfo | ZonedInfo, chosen: Sequence[int]) -> EditedInstances:
+    edited = find_edited(run_dir, info.queries, chosen)
+    if edited is None:
+        raise InputError(
+            "--edits needs a run with edits",
+            came=f"{run_dir.path} without {EDITS}",
+            remedy="mark objects and keep the marks with jobs/edit_run.py, or leave --edits out",
+        )
+    return edited
+
+
 def _require_rules(request: ExportRequest, info: RunInfo | ZonedInfo) -> None:
     if not 0.0 <= request.min_score <= 1.0:
         raise InputError(
@@ -275,6 +299,12 @@ def _require_rules(request: ExportRequest, info: RunInfo | ZonedInfo) -> None:
     if request.cleaned and not (request.gpkg or request.pmtiles):
         raise InputError(
             "outlines are made anew for the GeoPackage and for vector tiles",
+            came="neither --gpkg nor --pmtiles",
+            remedy="add one of them; rasters keep the pixels of the run",
+        )
+    if request.edits and not (request.gpkg or request.pmtiles):
+        raise InputError(
+            "edits are applied to the GeoPackage and to vector tiles",
             came="neither --gpkg nor --pmtiles",
             remedy="add one of them; rasters keep the pixels of the run",
         )

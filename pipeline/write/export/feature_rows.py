@@ -18,10 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
+from numpy.typing import NDArray
 
 from pipeline.files.store.store_path import StorePath
 from pipeline.files.store.stored_files import open_parquet
 from pipeline.schema.tiling import RunGrid
+from pipeline.write.export.edited_instances import EditedInstances
 from pipeline.write.export.oriented_boxes import COLUMNS, oriented_boxes
 from pipeline.write.export.outline_store import OutlineStore
 from pipeline.write.export.score_floor import ScoreFloor
@@ -40,6 +42,8 @@ class InstanceRules:
     floor: ScoreFloor = field(default_factory=ScoreFloor)
     outlines: OutlineStore | None = None
     """Outlines instead of the pixels'. An object that is split into rows keeps its own."""
+    edited: EditedInstances | None = None
+    """Edits to apply, with a column `edit`. None: objects are as the run has them."""
     oriented: bool = False
     """Whether `length_m`, `width_m`, `heading_deg` and `box_fill` are added, and the layer `rectangles`."""
     text: str = ""
@@ -64,9 +68,11 @@ class InstanceFeatures:
 
     def objects(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Objects with their measures."""
-        kept = self._rules.floor.rows(rows)
+        kept = self._kept(rows)
         shapes = self._shapes(kept)
         kept = _with(kept, _GEOMETRY, _wkb(shapes))
+        if self._rules.edited is not None:
+            kept = kept.append_column("edit", self._rules.edited.words(*_names(kept)))
         if not self._rules.oriented:
             return kept
         measures = oriented_boxes(to_pixels(shapes, self._grid), self._grid).measures
@@ -76,19 +82,44 @@ class InstanceFeatures:
 
     def rectangles(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """The rectangles around objects, with what names the object."""
-        kept = self._rules.floor.rows(rows)
+        kept = self._kept(rows)
         boxes = oriented_boxes(to_pixels(self._shapes(kept), self._grid), self._grid)
         named = kept.select(["instance_id", "query_index", "query", "label", "score"])
         for column, values in zip(COLUMNS, boxes.measures.columns, strict=True):
             named = named.append_column(column, values)
         return named.append_column(_GEOMETRY, _wkb(boxes.rectangles))
 
+    def added(self, made: pa.Schema) -> pa.RecordBatch:
+        """Features of objects that a person added, with the columns of `made`."""
+        edited = self._rules.edited
+        rows = () if edited is None else edited.added
+        known: dict[str, pa.Array] = {
+            "query": pa.array([query for _, query, _ in rows], pa.string()),
+            "query_index": pa.array([at for at, _, _ in rows], pa.int32()),
+            "edit": pa.array(["added"] * len(rows), pa.string()),
+            "geometry": _wkb(np.array([shape for _, _, shape in rows], dtype=object)),
+        }
+        empty = [known.get(field.name, pa.nulls(len(rows), field.type)) for field in made]
+        return pa.RecordBatch.from_arrays(empty, schema=made)
+
+    def _kept(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        kept = self._rules.floor.rows(rows)
+        if self._rules.edited is None:
+            return kept
+        return kept.filter(pa.array(self._rules.edited.kept(*_names(kept))))
+
     def _shapes(self, rows: pa.RecordBatch) -> Geometries:
         """(n,) shapes in the CRS."""
         own = np.asarray(
             shapely.from_wkb(np.asarray(rows["geometry"].to_pylist(), dtype=object)), dtype=object
         )
-        if self._rules.outlines is None or not len(own):
+        if not len(own):
+            return own
+        own = self._made_anew(own, rows)
+        return own if self._rules.edited is None else self._rules.edited.redraw(own, *_names(rows))
+
+    def _made_anew(self, own: Geometries, rows: pa.RecordBatch) -> Geometries:
+        if self._rules.outlines is None:
             return own
         whole = rows["n_parts"].to_numpy() == 1
         queries = rows["query_index"].to_numpy()
@@ -111,12 +142,16 @@ class FeatureSource:
         queries: Sequence[int],
         maker: FeatureMaker,
         told: Callable[[int], None],
+        last: Callable[[pa.Schema], pa.RecordBatch] | None = None,
     ) -> None:
-        """told: hears how many rows were read so far."""
+        """told: hears how many rows were read so far. last: makes features that follow, in the maker's
+        schema.
+        """
         self._files = files
         self._queries = pa.array(queries, pa.int32())
         self._maker = maker
         self._told = told
+        self._last = last
         with open_parquet(files[0]) as file:
             stored = file.schema_arrow
         self._columns = pa.schema([field for field in stored if field.name != "bbox"])
@@ -135,9 +170,20 @@ class FeatureSource:
                 for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=self._columns.names):
                     self.n_read += batch.num_rows
                     made = self._maker(batch.filter(pc.is_in(batch["query_index"], self._queries)))
-                    columns = [_plain(made[column.name], column) for column in schema]
-                    yield pa.RecordBatch.from_arrays(columns, schema=schema)
+                    yield _in_plain_types(made, schema)
                     self._told(self.n_read)
+        if self._last is not None:
+            yield _in_plain_types(self._last(self._made), schema)
+
+
+def _in_plain_types(made: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    columns = [_plain(made[column.name], column) for column in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _names(rows: pa.RecordBatch) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
+    """Query indexes and ids of rows."""
+    return rows["query_index"].to_numpy(), rows["instance_id"].to_numpy()
 
 
 def _with(rows: pa.RecordBatch, column: pa.Field, values: pa.Array) -> pa.RecordBatch:

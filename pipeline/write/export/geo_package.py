@@ -58,7 +58,8 @@ def write_geo_package(
             def told(n_rows: int, before: int = done) -> None:
                 progress(0.99 * (before + n_rows) / total)
 
-            source = FeatureSource(files, query_indexes, maker, told)
+            last = make.added if layer == "instances" and rules.edited is not None else None
+            source = FeatureSource(files, query_indexes, maker, told, last)
             _write_layer(path, layer, source, crs=grid.crs_wkt, text=rules.text if files is instances else "")
             done += source.n_read
     except (pa.ArrowException, FileNotFoundError, KeyError) as error:

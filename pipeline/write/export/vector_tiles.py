@@ -85,11 +85,13 @@ def write_vector_tiles(
     features = InstanceFeatures(grid, rules)
 
     def plain(rows: pa.RecordBatch) -> pa.RecordBatch:
-        return features.objects(rows).select([*ATTRIBUTES, "geometry"])
+        edit = ["edit"] if rules.edited is not None else []
+        return features.objects(rows).select([*ATTRIBUTES, *edit, "geometry"])
 
     files = part_files(run_dir)
     total = max(sum(row_count(file) for file in files), 1)
-    source = FeatureSource(files, query_indexes, plain, lambda n_rows: progress(0.5 * n_rows / total))
+    last = features.added if rules.edited is not None else None
+    source = FeatureSource(files, query_indexes, plain, lambda n_rows: progress(0.5 * n_rows / total), last)
     pyogrio.write_arrow(
         source.features(),
         path,

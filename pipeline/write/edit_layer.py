@@ -1,0 +1,233 @@
+"""What a person changed of a run's objects: edits.parquet beside the run, which no new start touches.
+
+1. A person marks objects of an export in a GIS: a text column `edit` says `accept`, `reject`, `redraw` (the
+   feature's new shape counts) or `add` (a new feature). Rows without a mark say nothing.
+2. `read_marks` checks such a file against the run it was made from.
+3. `keep_edits` adds the marks to edits.parquet, with who, when and from which file. A later mark of an object
+   replaces an earlier one.
+
+An edit holds the object's outline as it was. Ids are a run's own and may change when it is merged again or
+updated; the outline finds the object then (`pipeline.write.export.edited_instances`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from pipeline.errors import InputError
+from pipeline.files.store.store_path import StorePath
+from pipeline.files.store.stored_files import read_parquet
+from pipeline.files.vector_file import POLYGONS, Features, read_features
+from pipeline.schema.tiling import RunGrid
+from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
+from pipeline.write.georeference import Geometries, crs_of, transformer
+from pipeline.write.instances import part_files
+from pipeline.write.run_dir import RunDir
+
+EDITS = "edits.parquet"
+
+ACCEPT = "accept"
+REJECT = "reject"
+REDRAW = "redraw"
+ADD = "add"
+ACTIONS = (ACCEPT, REJECT, REDRAW, ADD)
+
+SCHEMA = pa.schema(
+    [
+        ("query", pa.string()),
+        ("action", pa.string()),
+        ("instance_id", pa.uint64()),
+        ("run_id", pa.string()),
+        ("was", pa.binary()),
+        ("reviewer", pa.string()),
+        ("at", pa.timestamp("ms", tz="UTC")),
+        ("source", pa.string()),
+    ]
+)
+"""`instance_id` and `was` (WKB): the object and its outline when it was marked; null for `add`. The geometry
+is the outline that counts: a new one for `redraw` and `add`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """What one feature of a file says."""
+
+    query: str
+    action: str
+    instance_id: int | None
+    was: shapely.Geometry | None
+    shape: shapely.Geometry
+    """In the CRS of the run."""
+
+
+def edits_path(run_dir: RunDir) -> StorePath:
+    """Where a run's edits lie."""
+    return run_dir.path / EDITS
+
+
+def read_edits(run_dir: RunDir) -> pa.Table | None:
+    """Read a run's edits; None: there are none."""
+    path = edits_path(run_dir)
+    return read_parquet(path) if path.is_file() else None
+
+
+def read_marks(path: Path, run_dir: RunDir, grid: RunGrid, queries: Sequence[str]) -> list[Mark]:
+    """Read the marked features of a file.
+
+    grid: in whose CRS the run's tables are. Raises InputError for a file without a mark, marks that are none,
+    queries and objects that the run does not have, shapes that are no polygons, and an object marked twice.
+    """
+    features = read_features(path, what="the edits", kinds=POLYGONS)
+    shapes = _in_crs(features, grid)
+    marked = [at for at, row in enumerate(features.attributes) if str(row.get("edit") or "").strip()]
+    if not marked:
+        raise InputError(
+            "at least one feature must be marked",
+            came=f"{path} without a text in a column `edit`",
+            remedy=f"write {', '.join(ACTIONS[:-1])} or {ADD} there, and save",
+        )
+    rows = [features.attributes[at] for at in marked]
+    named_rows = {(_query_of(row, queries), row.get("instance_id")) for row in rows}
+    known = _outlines(run_dir, queries, named_rows)
+    marks = [_mark(features, at, shapes[at], queries, known) for at in marked]
+    named = [(mark.query, mark.instance_id) for mark in marks if mark.instance_id is not None]
+    if len(set(named)) < len(named):
+        (query, twice), *_ = [name for name in named if named.count(name) > 1]
+        raise InputError(
+            "an object is marked once",
+            came=f"{twice} of {query!r} in several features",
+            remedy=f"leave one of them, and mark further pieces as {ADD}",
+        )
+    return marks
+
+
+def keep_edits(
+    run_dir: RunDir, marks: Sequence[Mark], *, grid: RunGrid, run_id: str, reviewer: str, source: str
+) -> pa.Table:
+    """Add marks to the run's edits and return all of them."""
+    now = datetime.now(UTC)
+    rows: list[Mapping[str, Any]] = [
+        {
+            "query": mark.query,
+            "action": mark.action,
+            "instance_id": mark.instance_id,
+            "run_id": run_id,
+            "was": None if mark.was is None else shapely.to_wkb(mark.was),
+            "reviewer": reviewer,
+            "at": now,
+            "source": source,
+        }
+        for mark in marks
+    ]
+    fresh = with_geometry(
+        pa.Table.from_pylist(rows, schema=SCHEMA), np.array([mark.shape for mark in marks], dtype=object)
+    )
+    earlier = read_edits(run_dir)
+    if earlier is not None:
+        replaced = {(row["query"], row["instance_id"]) for row in rows if row["instance_id"] is not None}
+        names = zip(earlier["query"].to_pylist(), earlier["instance_id"].to_pylist(), strict=True)
+        fresh = pa.concat_tables([earlier.filter(pa.array([name not in replaced for name in names])), fresh])
+    write_geo_parquet(edits_path(run_dir), [fresh], schema=SCHEMA, grid=grid)
+    return fresh
+
+
+def _in_crs(features: Features, grid: RunGrid) -> Geometries:
+    ours = crs_of(grid)
+    if (ours is None) != (features.crs is None):
+        raise InputError(
+            "the edits and the run need a CRS on both sides, or none",
+            came=f"{'none' if features.crs is None else features.crs.name} in {features.path}",
+            remedy="edit a file that jobs/export_results.py made of this run",
+        )
+    if ours is None or features.crs is None or CRS(features.crs) == ours:
+        return features.geometries
+    move = transformer(features.crs.to_wkt(), ours.to_wkt())
+
+    def moved(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.column_stack(move.transform(xy[:, 0], xy[:, 1]))
+
+    return np.asarray(shapely.transform(features.geometries, moved), dtype=object)
+
+
+def _outlines(
+    run_dir: RunDir, queries: Sequence[str], wanted: Collection[tuple[str, Any]]
+) -> dict[tuple[str, int], shapely.Geometry]:
+    """Outlines of the wanted objects that the run has."""
+    found: dict[tuple[str, int], shapely.Geometry] = {}
+    if all(number is None for _, number in wanted):
+        return found
+    for file in part_files(run_dir):
+        rows = read_parquet(file, ["query_index", "instance_id", "geometry"])
+        numbered = zip(rows["query_index"].to_pylist(), rows["instance_id"].to_pylist(), strict=True)
+        names = [(queries[query], number) for query, number in numbered]
+        at = [place for place, name in enumerate(names) if name in wanted]
+        shapes = shapely.from_wkb(
+            rows["geometry"].take(pa.array(at, pa.int64())).to_numpy(zero_copy_only=False)
+        )
+        for place, shape in zip(at, shapes, strict=True):
+            earlier = found.get(names[place])
+            found[names[place]] = shape if earlier is None else earlier.union(shape)
+    return found
+
+
+def _query_of(row: Mapping[str, Any], queries: Sequence[str]) -> str:
+    """The query that a feature names; that of the run if it has one only; empty: none."""
+    return str(row.get("query") or (queries[0] if len(queries) == 1 else ""))
+
+
+def _mark(
+    features: Features,
+    at: int,
+    shape: shapely.Geometry,
+    queries: Sequence[str],
+    known: Mapping[tuple[str, int], shapely.Geometry],
+) -> Mark:
+    row = features.attributes[at]
+    place = f"feature {features.places[at]} of {features.path}"
+    action = str(row["edit"]).strip().lower()
+    if action not in ACTIONS:
+        raise InputError(
+            f"`edit` must be one of {', '.join(ACTIONS)}",
+            came=f"{row['edit']!r} in {place}",
+            remedy="correct it",
+        )
+    query = _query_of(row, queries)
+    if query not in queries:
+        raise InputError(
+            "a marked feature needs a query of the run, word for word",
+            came=f"{query!r} in {place}",
+            remedy=f"write one of {', '.join(map(repr, queries))} in its column `query`",
+        )
+    if action in (REDRAW, ADD) and not shapely.is_valid(shape):
+        raise InputError(
+            "a drawn outline must be a valid polygon",
+            came=f"{shapely.is_valid_reason(shape)} in {place}",
+            remedy="mend it in the GIS (QGIS: Fix geometries)",
+        )
+    if action == ADD:
+        return Mark(query=query, action=action, instance_id=None, was=None, shape=shape)
+    number = row.get("instance_id")
+    was = None if number is None else known.get((query, int(number)))
+    if number is None or was is None:
+        raise InputError(
+            f"a feature marked {action} must be an object of the run",
+            came=f"instance_id {number} of {query!r} in {place}",
+            remedy=f"export the run anew and mark that, or mark a new feature as {ADD}",
+        )
+    return Mark(
+        query=query,
+        action=action,
+        instance_id=int(number),
+        was=was,
+        shape=shape if action == REDRAW else was,
+    )
