@@ -59,7 +59,7 @@ is the outline that counts: a new one for `redraw` and `add`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mark:
+class EditMark:
     """What one feature of a file says."""
 
     query: str
@@ -81,7 +81,7 @@ def read_edits(run_dir: RunDir) -> pa.Table | None:
     return read_parquet(path) if path.is_file() else None
 
 
-def read_marks(path: Path, run_dir: RunDir, grid: RunGrid, queries: Sequence[str]) -> list[Mark]:
+def read_marks(path: Path, run_dir: RunDir, grid: RunGrid, queries: Sequence[str]) -> list[EditMark]:
     """Read the marked features of a file.
 
     grid: in whose CRS the run's tables are. Raises InputError for a file without a mark, marks that are none,
@@ -112,7 +112,7 @@ def read_marks(path: Path, run_dir: RunDir, grid: RunGrid, queries: Sequence[str
 
 
 def keep_edits(
-    run_dir: RunDir, marks: Sequence[Mark], *, grid: RunGrid, run_id: str, reviewer: str, source: str
+    run_dir: RunDir, marks: Sequence[EditMark], *, grid: RunGrid, run_id: str, reviewer: str, source: str
 ) -> pa.Table:
     """Add marks to the run's edits and return all of them."""
     now = datetime.now(UTC)
@@ -191,7 +191,7 @@ def _mark(
     shape: shapely.Geometry,
     queries: Sequence[str],
     known: Mapping[tuple[str, int], shapely.Geometry],
-) -> Mark:
+) -> EditMark:
     row = features.attributes[at]
     place = f"feature {features.places[at]} of {features.path}"
     action = str(row["edit"]).strip().lower()
@@ -215,7 +215,7 @@ def _mark(
             remedy="mend it in the GIS (QGIS: Fix geometries)",
         )
     if action == ADD:
-        return Mark(query=query, action=action, instance_id=None, was=None, shape=shape)
+        return EditMark(query=query, action=action, instance_id=None, was=None, shape=shape)
     number = row.get("instance_id")
     was = None if number is None else known.get((query, int(number)))
     if number is None or was is None:
@@ -224,7 +224,7 @@ def _mark(
             came=f"instance_id {number} of {query!r} in {place}",
             remedy=f"export the run anew and mark that, or mark a new feature as {ADD}",
         )
-    return Mark(
+    return EditMark(
         query=query,
         action=action,
         instance_id=int(number),

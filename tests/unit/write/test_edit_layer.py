@@ -11,7 +11,7 @@ from job_files import load_job
 from record_world import QUERIES, golden_run, grid_of
 
 from pipeline.errors import InputError
-from pipeline.write.edit_layer import EDITS, Mark, keep_edits, read_edits, read_marks
+from pipeline.write.edit_layer import EDITS, EditMark, keep_edits, read_edits, read_marks
 from pipeline.write.run_dir import RunDir
 
 
@@ -92,7 +92,7 @@ def test_a_later_mark_replaces_an_earlier_one(run_dir: RunDir) -> None:
 
     def keep(action: str, number: int | None, reviewer: str) -> None:
         was = None if number is None else square
-        mark = Mark(query="roofs", action=action, instance_id=number, was=was, shape=square)
+        mark = EditMark(query="roofs", action=action, instance_id=number, was=was, shape=square)
         keep_edits(run_dir, [mark], grid=grid_of(), run_id="run-1", reviewer=reviewer, source="m.gpkg")
 
     assert read_edits(run_dir) is None

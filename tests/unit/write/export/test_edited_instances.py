@@ -13,7 +13,7 @@ from object_table import write_objects
 from record_world import META, QUERIES, golden_run, grid_of, id_raster, table_of
 
 from pipeline.errors import InputError
-from pipeline.write.edit_layer import Mark, keep_edits
+from pipeline.write.edit_layer import EditMark, keep_edits
 from pipeline.write.export.edited_instances import find_edited
 from pipeline.write.export.export_run import ExportRequest, export_run, plan_export
 from pipeline.write.run_dir import RunDir
@@ -30,7 +30,7 @@ def run_dir(tmp_path: Path) -> RunDir:
     rows = gpd.read_parquet(run_dir.instances)
     own = rows[rows["query_index"] == 0].sort_values("instance_id")
     marks = [
-        Mark(
+        EditMark(
             query="roofs",
             action=action,
             instance_id=int(number),
@@ -41,7 +41,7 @@ def run_dir(tmp_path: Path) -> RunDir:
             ("accept", "reject", "redraw"), own["instance_id"], own.geometry, strict=False
         )
     ]
-    marks.append(Mark(query="roofs", action="add", instance_id=None, was=None, shape=DRAWN))
+    marks.append(EditMark(query="roofs", action="add", instance_id=None, was=None, shape=DRAWN))
     keep_edits(run_dir, marks, grid=grid_of(), run_id="run-1", reviewer="A", source="m.gpkg")
     return run_dir
 
