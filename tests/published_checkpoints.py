@@ -2,10 +2,11 @@
 
     .venv/bin/python tests/published_checkpoints.py qwen2.5-vl-3b /tmp/shape --layers 2 --vision-layers 4
 
-`config.json`, image settings and special tokens have the published values; the tokenizer is the real one
-(`make tokenizers`). `--layers` and `--vision-layers` cut the depth, `--narrow` the width to a few numbers, so
-that an engine starts in seconds. Vocabulary, patches, and how an image becomes tokens stay. Chat templates
-are written anew for what a prompter sends (a system message, one image, text), and give the same bytes.
+`config.json`, image settings and special tokens have the published values, written down from memory: no hub
+could be asked. The tokenizer is the real one (`make tokenizers`). `--layers` and `--vision-layers` cut the
+depth, `--narrow` the width to a few numbers, so that an engine starts in seconds. Vocabulary, patches,
+and how an image becomes tokens stay. Chat templates are written anew for what a prompter sends (a
+system message, one image, text), and give the same bytes.
 
 What could not be had: Qwen3-VL's, InternVL3's and LLaVA's own tokenizers are in no package. Qwen3-VL has the
 tokens of Qwen3, InternVL3 those of Qwen2.5 and nine more, LLaVA those of Llama 2 and two more. They are put
