@@ -12,7 +12,8 @@ python jobs/edit_run.py runs/bay --edits corrected.geojson --reviewer "A. Review
 
 The marks go to RUN/edits.parquet, with your name and the time. The run's own files stay as they are, and a
 new start of the run keeps the edits. jobs/export_results.py RUN --gpkg --edits applies them: each edit finds
-its object by the outline that it had, whatever its id is now.
+its object by the outline that it had, whatever its id is now. The same file gives marks to segment_region.py:
+--examples RUN/edits.parquet.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Marks: points or outlines of a vector file, each of which says yes or no.
 
-The column that says so is the one in which every feature has such a value; where there are several, the one
-named `mark`.
+The column that says so is the one in which every feature has such a value; where there are several, it is the
+one named `mark`. Edits of a run (edits.parquet, by jobs/edit_run.py) are marks, too: what was accepted,
+redrawn or added says yes, and what was rejected no.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from pipeline.segment.mask_ranker import MIN_MARKS
 COLUMN = "mark"
 """Name of the column that counts where several could."""
 
-_WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+_WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False} | {
+    "accept": True,
+    "redraw": True,
+    "add": True,
+    "reject": False,
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,6 +13,8 @@ from prompt.prompt_tiles import UTM, grid, lattice
 from pipeline.errors import InputError
 from pipeline.run.config import build_preset, merge_tables, preset_tables
 from pipeline.run.examples.marks import check_examples, mark_column, read_marks
+from pipeline.write.edit_layer import EDITS, EditMark, keep_edits
+from pipeline.write.run_dir import RunDir
 
 
 def write_marks(path: Path, columns: dict[str, list[Any]], *, shift: float = 0.0) -> Path:
@@ -87,3 +89,17 @@ def _config(tables: dict[str, Any]) -> Any:
         preset_name="embedded",
         preset=build_preset(tables),
     )
+
+
+def test_edits_of_a_run_are_marks(tmp_path: Path) -> None:
+    """As jobs/edit_run.py keeps them, whatever else their columns hold."""
+    shapes = [shapely.box(500_003 + 10 * i, 39_988, 500_007 + 10 * i, 39_992) for i in range(9)]
+    actions = ["accept", "reject", "redraw", "add", "reject", "accept", "reject", "accept", "reject"]
+    marks = [
+        EditMark(query="roofs", action=action, instance_id=at, was=shape, shape=shape)
+        for at, (action, shape) in enumerate(zip(actions, shapes, strict=True))
+    ]
+    run_dir = RunDir(tmp_path)
+    keep_edits(run_dir, marks, grid=grid(), run_id="run-1", reviewer="A", source="m.gpkg")
+    found = read_marks(str(tmp_path / EDITS), grid())
+    assert [mark.yes for mark in found.marks] == [action != "reject" for action in actions]
