@@ -112,7 +112,7 @@ tokenizers: ## fetch the tokenizers of published checkpoints for the tests (35 M
 	done
 
 notebook: setup ## execute the notebooks anew; fails at the first cell that fails
-	$(BIN)/python -m jupyter execute notebooks/quickstart.ipynb notebooks/two_dates.ipynb --timeout=1200
+	$(BIN)/python -m jupyter execute notebooks/quickstart.ipynb notebooks/two_dates.ipynb notebooks/assessment.ipynb --timeout=1200
 
 fuzz-stitch: setup ## random worlds against the properties of the merge (MINUTES=20, SEED=...)
 	$(BIN)/python tests/fuzz_stitch.py --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
