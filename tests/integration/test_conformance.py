@@ -1,8 +1,7 @@
 """Published checkpoints' own shapes in the real vLLM on a CPU: prompts, visual tokens, limits, stop tokens.
 
-Random weights of a few numbers a head, everything else as published (`published_checkpoints`). Qwen2.5-VL-3B
-is done by `make test-long`; each other family needs an engine of its own, and is left to `make test-heavy`.
-Skipped, saying so, where the tokenizers are absent.
+Random weights of a few numbers a head, everything else as published (`published_checkpoints`). Each family
+needs an engine of its own. Skipped, saying so, where the tokenizers are absent.
 """
 
 from __future__ import annotations
@@ -190,7 +189,7 @@ def test_special_tokens_in_a_query_are_refused(think2seg: Think2Seg) -> None:
         check_context(think2seg.folder, profile, ["<|object_ref_start|>"], max_model_len=1400, max_tokens=16)
 
 
-@pytest.mark.heavy
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["qwen3-vl-4b", "internvl3-2b", "llava-1.5-7b"])
 def test_prompts_and_visual_tokens_of_the_other_families(name: str, tmp_path: Path) -> None:
     """An engine of each in its own process, which sees the profile's image and text."""
