@@ -217,12 +217,15 @@ def test_a_job_waits_and_works_for_a_limited_time(overlay: str) -> None:
     assert job["shutdownAfterJobFinishes"] is True
 
 
-def test_weights_are_where_the_image_looks_for_them() -> None:
-    spec = groups(of_ray("overlays/gpu-spot", "RayCluster")["spec"])["gpu"]["template"]["spec"]
+@pytest.mark.parametrize(("name", "more"), [("gpu", []), ("head", ["--largest-mb=1000"])])
+def test_weights_are_where_the_image_looks_for_them(name: str, more: list[str]) -> None:
+    """The head's driver checks settings and pins commits; the weights of a language model are for GPUs."""
+    spec = groups(of_ray("overlays/gpu-spot", "RayCluster")["spec"])[name]["template"]["spec"]
     (fetching,) = [each for each in spec["initContainers"] if each["name"] == "models"]
     assert [told(word) for word in fetching["args"]] == [
         "--from=s3://bucket/models/hub",
         "--to=/opt/terraquery/hub",
+        *more,
     ]
     assert "HF_HUB_CACHE=/opt/terraquery/hub" in (ROOT / "infra/docker/Dockerfile").read_text()
     for container in (fetching, spec["containers"][0]):

@@ -7,7 +7,8 @@ and `refs/main`. Links are files there. It is filled once, with
 `jobs/fetch_models.py` and `aws s3 sync`.
 
 A file of a commit that is here in its full size is not fetched again; `refs`, which say what commit counts,
-are. No file is left in part.
+are. No file is left in part. With --largest-mb larger files are left where they are: a driver checks commit,
+settings and tokenizer, and other machines load the weights.
 """
 
 from __future__ import annotations
@@ -31,12 +32,16 @@ AT_ONCE = 4
 """Files that are fetched at a time."""
 
 
-def fetch_models(source: StorePath, to: Path) -> tuple[int, int]:
+def fetch_models(source: StorePath, to: Path, largest: int | None = None) -> tuple[int, int]:
     """Fetch what is not here; returns the number of files that there are, and the bytes that were fetched.
+
+    largest: bytes of the largest file that is wanted; None: all are.
 
     Raises InputError when there is nothing to fetch or it changes, and OSError when the store fails.
     """
-    entries = list(source.store.entries(source.key))
+    entries = [
+        entry for entry in source.store.entries(source.key) if largest is None or entry.size <= largest
+    ]
     if not entries:
         raise InputError(
             "--from must hold the weights of the models",
@@ -86,9 +91,11 @@ def main(argv: list[str] | None = None) -> int:
         "--from", required=True, dest="source", metavar="PLACE", help="folder or s3://bucket/prefix"
     )
     top.add_argument("--to", required=True, type=Path, metavar="DIR", help="what HF_HUB_CACHE names")
+    top.add_argument("--largest-mb", type=float, metavar="MB", help="leave larger files where they are")
     args = top.parse_args(argv)
+    largest = None if args.largest_mb is None else int(args.largest_mb * 1e6)
     try:
-        files, fetched = fetch_models(store_path(args.source, "--from"), args.to)
+        files, fetched = fetch_models(store_path(args.source, "--from"), args.to, largest)
     except (InputError, OSError) as error:
         sys.stderr.write(f"error: {public_text(str(error), most_chars=600)}\n")
         return error.exit_code if isinstance(error, InputError) else 1

@@ -54,6 +54,14 @@ def test_weights_come_in_parts_and_only_once(
     ]
 
 
+def test_large_files_can_be_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """1,280 bytes are more than a thousandth of a megabyte."""
+    (source,) = filled(str(tmp_path / "source"))
+    assert main(["--from", source, "--to", str(tmp_path / "hub"), "--largest-mb", "0.001"]) == 0
+    assert here(tmp_path / "hub") == {name: data for name, data in FILES.items() if len(data) < 1000}
+    assert capsys.readouterr().out == "2 files, 6 bytes fetched\n"
+
+
 def test_a_reference_is_fetched_anew(tmp_path: Path) -> None:
     """Another commit is as long as the last one."""
     source = store_path(tmp_path / "source")
