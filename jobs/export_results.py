@@ -8,7 +8,8 @@ programs cannot read the tables. This job writes the same results in formats tha
            q0-storage-tanks-score.tif    score of each object times 254, 255 = no object
            three per query, with overviews, nodata, and colour tables for mask and score
   --gpkg   results.gpkg                  layers `instances` (one feature per object) and `coverage` (what
-           became of every tile and query, with the square kilometres that were searched)
+           became of every tile and query, with the square kilometres that were searched). A run with a
+           reviewed sample (jobs/assess.py) has a column `confidence`: how often such an object is right
   --pmtiles  instances.pmtiles           vector tiles for a map in a browser (layer `instances`, Web Mercator)
 
 Pixels and shapes are those of the run, in its CRS, unless you ask for others:
@@ -94,6 +95,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def work() -> int:
         # imported only once the command line is known to be well formed
+        from pipeline.assess.estimate_run import confidence_curves
         from pipeline.files.lasting_path import require_lasting
         from pipeline.files.raster_access import SMALL_CACHE_MB, set_process_defaults
         from pipeline.run.clean_outlines import CleaningRequest, outline_cleaning
@@ -128,8 +130,12 @@ def main(argv: list[str] | None = None) -> int:
         failed = plan.info.counters.get("tiles_failed", 0)
         if failed:
             print(f"note: {failed} tiles of this run failed; nothing was judged there")
+        curves = confidence_curves(plan.run_dir, plan.info)
+        if curves and (args.gpkg or args.pmtiles):
+            print("confidence: learnt from the reviewed sample of this run (jobs/assess.py)")
+        confidence = {query: curve.of for query, curve in curves.items()}
         shown = _silent if args.quiet else ProgressLine()
-        for path in export_run(plan, progress=shown, cleaning=cleaning):
+        for path in export_run(plan, progress=shown, cleaning=cleaning, confidence=confidence):
             print(f"{path}  {path.stat().st_size / 1e3:,.0f} kB")
         return 0
 

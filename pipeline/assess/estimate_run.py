@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.assess.confidence import confidence_entry
+from pipeline.assess.confidence import ConfidenceCurve, confidence_entry
 from pipeline.assess.confidence_files import curve_of, reliability_svg, write_confidence
 from pipeline.assess.draw_units import KINDS, NEAR_STRATA, Kind
 from pipeline.assess.query_estimates import (
@@ -111,6 +111,18 @@ class KeptAssessment:
     """None: there is none for the result that counts."""
     why_not: str = ""
     """Why one that is there does not count. Empty: there is none at all, or it counts."""
+
+
+def confidence_curves(run_dir: RunDir, info: RunInfo | ZonedInfo) -> dict[int, ConfidenceCurve]:
+    """Query index -> curve, of a run whose assessment counts and could learn one. Empty: there is none."""
+    document = read_assessment(run_dir, info).document
+    if document is None:
+        return {}
+    return {
+        int(entry["query_index"]): curve_of(entry["confidence"])
+        for entry in document["queries"]
+        if entry["confidence"]
+    }
 
 
 def read_assessment(run_dir: RunDir, info: RunInfo | ZonedInfo) -> KeptAssessment:

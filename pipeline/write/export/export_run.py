@@ -19,7 +19,7 @@ import shutil
 import tempfile
 import time
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from pipeline.files.output_folder import require_folder, writing_to
 from pipeline.schema.tiling import RunGrid
 from pipeline.write.edit_layer import EDITS
 from pipeline.write.export.edited_instances import EditedInstances, find_edited
-from pipeline.write.export.feature_rows import InstanceRules
+from pipeline.write.export.feature_rows import Curve, InstanceRules
 from pipeline.write.export.geo_package import write_geo_package
 from pipeline.write.export.outline_store import OutlineStore
 from pipeline.write.export.raster_files import LAYERS, LayerName, write_cog
@@ -200,8 +200,16 @@ def plan_export(request: ExportRequest) -> ExportPlan:
     return plan
 
 
-def export_run(plan: ExportPlan, *, progress: ShowProgress, cleaning: Cleaning | None = None) -> list[Path]:
+def export_run(
+    plan: ExportPlan,
+    *,
+    progress: ShowProgress,
+    cleaning: Cleaning | None = None,
+    confidence: Mapping[int, Curve] | None = None,
+) -> list[Path]:
     """Make the files; returns their paths.
+
+    confidence: see `InstanceRules`.
 
     Memory does not grow with the run. The folder holds a raster twice while it is made, and outlines that are
     made anew. Raises InputError when a result cannot be read or the folder not be written, and OSError
@@ -226,7 +234,7 @@ def export_run(plan: ExportPlan, *, progress: ShowProgress, cleaning: Cleaning |
                 progress=partial(progress, raster.name),
             )
         if plan.gpkg or plan.zooms is not None:
-            _write_tables(plan, work, floor, progress, cleaning)
+            _write_tables(plan, work, floor, progress, cleaning, confidence or {})
         return [_in_place(work / name, plan.out / name) for name in plan.names]
     except (RasterioError, DataSourceError, DataLayerError) as error:
         if shutil.disk_usage(work).free < _FULL_BYTES:  # GDAL says only that a write failed
@@ -237,7 +245,12 @@ def export_run(plan: ExportPlan, *, progress: ShowProgress, cleaning: Cleaning |
 
 
 def _write_tables(
-    plan: ExportPlan, work: Path, floor: ScoreFloor, progress: ShowProgress, cleaning: Cleaning | None
+    plan: ExportPlan,
+    work: Path,
+    floor: ScoreFloor,
+    progress: ShowProgress,
+    cleaning: Cleaning | None,
+    confidence: Mapping[int, Curve],
 ) -> None:
     with contextlib.ExitStack() as held:
         outlines = None
@@ -249,6 +262,7 @@ def _write_tables(
             outlines=outlines,
             oriented=plan.oriented,
             edited=plan.edited,
+            confidence=confidence,
             text="" if cleaning is None else cleaning.text,
         )
         if plan.gpkg:

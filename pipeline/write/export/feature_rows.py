@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,9 @@ from pipeline.write.georeference import Geometries, to_crs_coordinates, to_pixel
 BATCH_ROWS = 4096
 """Rows that are in memory at once."""
 
+Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""(n,) scores -> (n,) probabilities."""
+
 _GEOMETRY = pa.field("geometry", pa.binary())
 
 
@@ -44,6 +47,10 @@ class InstanceRules:
     """Outlines instead of the pixels'. An object that is split into rows keeps its own."""
     edited: EditedInstances | None = None
     """Edits to apply, with a column `edit`. None: objects are as the run has them."""
+    confidence: Mapping[int, Curve] = field(default_factory=dict)
+    """Query index -> how often an object of a score is right, as a reviewed sample says. Where there is one,
+    a column `confidence` is added.
+    """
     oriented: bool = False
     """Whether `length_m`, `width_m`, `heading_deg` and `box_fill` are added, and the layer `rectangles`."""
     text: str = ""
@@ -73,6 +80,8 @@ class InstanceFeatures:
         kept = _with(kept, _GEOMETRY, _wkb(shapes))
         if self._rules.edited is not None:
             kept = kept.append_column("edit", self._rules.edited.words(*_names(kept)))
+        if self._rules.confidence:
+            kept = kept.append_column("confidence", self._confidence(kept))
         if not self._rules.oriented:
             return kept
         measures = oriented_boxes(to_pixels(shapes, self._grid), self._grid).measures
@@ -101,6 +110,14 @@ class InstanceFeatures:
         }
         empty = [known.get(field.name, pa.nulls(len(rows), field.type)) for field in made]
         return pa.RecordBatch.from_arrays(empty, schema=made)
+
+    def _confidence(self, rows: pa.RecordBatch) -> pa.Array:
+        queries, _ = _names(rows)
+        scores = rows["score"].to_numpy(zero_copy_only=False).astype(np.float64)
+        told = np.full(len(scores), np.nan)
+        for query, curve in self._rules.confidence.items():
+            told[queries == query] = curve(scores[queries == query])
+        return pa.array(told, pa.float32(), from_pandas=True)
 
     def _kept(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         kept = self._rules.floor.rows(rows)

@@ -85,8 +85,8 @@ def write_vector_tiles(
     features = InstanceFeatures(grid, rules)
 
     def plain(rows: pa.RecordBatch) -> pa.RecordBatch:
-        edit = ["edit"] if rules.edited is not None else []
-        return features.objects(rows).select([*ATTRIBUTES, *edit, "geometry"])
+        more = ["edit"] * (rules.edited is not None) + ["confidence"] * bool(rules.confidence)
+        return features.objects(rows).select([*ATTRIBUTES, *more, "geometry"])
 
     files = part_files(run_dir)
     total = max(sum(row_count(file) for file in files), 1)

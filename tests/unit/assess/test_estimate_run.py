@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
+import pandas as pd
 import pytest
 from assessed_runs import AssessedRun
+from job_files import load_job
 from reviewed_worlds import true_answers
 
 from pipeline.assess.draw_units import Wanted
-from pipeline.assess.estimate_run import estimate_assessment, read_assessment
+from pipeline.assess.estimate_run import confidence_curves, estimate_assessment, read_assessment
 from pipeline.assess.plan_run import PlanRequest, ended_run, plan_assessment
 from pipeline.assess.sample_design import read_design
 from pipeline.errors import InputError
@@ -57,6 +61,22 @@ def test_intervals_hold_what_is_known_of_the_run(
     assert written == document
     run_dir, info = ended_run(str(assessed.run))
     assert read_assessment(run_dir, info).document == document
+
+
+def test_exports_carry_the_confidence_that_was_learnt(
+    assessed: AssessedRun, folder: Path, answers: dict[str, Any], tmp_path: Path
+) -> None:
+    run_dir, info = ended_run(str(assessed.run))
+    estimate_assessment(folder, saved(tmp_path / "labels.json", answers))
+    assert list(confidence_curves(run_dir, info)) == [0]
+    assert (
+        load_job("export_results").main([str(assessed.run), "--gpkg", "--quiet", "--out", str(tmp_path)]) == 0
+    )
+    table = gpd.read_file(tmp_path / "results.gpkg", layer="instances").set_index("instance_id")
+    told = pd.read_parquet(assessed.run / "confidence.parquet").set_index("instance_id")
+    assert len(table) == len(told)
+    assert table["confidence"].to_dict() == pytest.approx(told["confidence"].to_dict(), abs=1e-6)
+    assert confidence_curves(run_dir, replace(info, snapshot="another")) == {}
 
 
 def test_a_census_has_the_figures_of_the_truth(assessed: AssessedRun, tmp_path: Path) -> None:

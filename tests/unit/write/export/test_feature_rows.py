@@ -68,3 +68,14 @@ def test_an_object_in_several_rows_keeps_its_outline(run_dir: RunDir) -> None:
     own = shapely.area(shapely.from_wkb(np.asarray(batch["geometry"].to_pylist(), dtype=object)))
     assert areas[0] == own[0] != 0.25
     assert areas[1:].tolist() == pytest.approx([0.25] * (batch.num_rows - 1))
+
+
+def test_a_curve_gives_each_score_its_confidence(run_dir: RunDir) -> None:
+    """The second query has no curve, so its objects have none."""
+    rules = InstanceRules(confidence={0: lambda scores: scores / 2})
+    for query in (0, 1):
+        (batch,) = rows_of(run_dir, query).to_batches()[:1]
+        told = InstanceFeatures(grid_of(), rules).objects(batch)["confidence"].to_pylist()
+        halves = [score / 2 for score in batch["score"].to_pylist()]
+        assert told == (pytest.approx(halves) if query == 0 else [None] * len(halves))
+    assert "confidence" not in InstanceFeatures(grid_of(), InstanceRules()).objects(batch).schema.names
