@@ -22,10 +22,10 @@ Pixels and shapes are those of the run, in its CRS, unless you ask for others:
                         turn steps into slopes
   --oriented            adds length, width and heading of every object, and the rectangles as a layer
   --edits               applies what jobs/edit_run.py keeps: rejected objects are left out, redrawn and added
-                        ones have their new outlines; a column `edit` says so
+                        ones have their new outlines; a column `edited` says so
 
-Objects that did not overlap do not overlap afterwards, and neighbours keep their common edges. Rasters and
-area_px, area_m2 stay those of the pixels. A run of several zones has rasters per zone
+Objects that did not overlap do not overlap afterwards (but drawn ones may), and neighbours keep their edges.
+Rasters and area_px, area_m2 stay those of the pixels. A run of several zones has rasters per zone
 (EPSG_32633-q0-storage-tanks-mask.tif) and tables of all zones. Memory does not grow with the run. Files
 appear under their names when all are whole, and the run's own files are only read.
 """

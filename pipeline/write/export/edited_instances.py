@@ -27,7 +27,7 @@ SAME_IOU = 0.5
 """Intersection over union from which an object is the one that was edited."""
 
 WORDS = {ACCEPT: "accepted", REJECT: "rejected", REDRAW: "redrawn", ADD: "added"}
-"""What the column `edit` of an export says."""
+"""What the column `edited` of an export says."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

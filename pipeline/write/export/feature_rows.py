@@ -46,7 +46,7 @@ class InstanceRules:
     outlines: OutlineStore | None = None
     """Outlines instead of the pixels'. An object that is split into rows keeps its own."""
     edited: EditedInstances | None = None
-    """Edits to apply, with a column `edit`. None: objects are as the run has them."""
+    """Edits to apply, with a column `edited`. None: objects are as the run has them."""
     confidence: Mapping[int, Curve] = field(default_factory=dict)
     """Query index -> how often an object of a score is right, as a reviewed sample says. Where there is one,
     a column `confidence` is added.
@@ -79,7 +79,7 @@ class InstanceFeatures:
         shapes = self._shapes(kept)
         kept = _with(kept, _GEOMETRY, _wkb(shapes))
         if self._rules.edited is not None:
-            kept = kept.append_column("edit", self._rules.edited.words(*_names(kept)))
+            kept = kept.append_column("edited", self._rules.edited.words(*_names(kept)))
         if self._rules.confidence:
             kept = kept.append_column("confidence", self._confidence(kept))
         if not self._rules.oriented:
@@ -105,7 +105,7 @@ class InstanceFeatures:
         known: dict[str, pa.Array] = {
             "query": pa.array([query for _, query, _ in rows], pa.string()),
             "query_index": pa.array([at for at, _, _ in rows], pa.int32()),
-            "edit": pa.array(["added"] * len(rows), pa.string()),
+            "edited": pa.array(["added"] * len(rows), pa.string()),
             "geometry": _wkb(np.array([shape for _, _, shape in rows], dtype=object)),
         }
         empty = [known.get(field.name, pa.nulls(len(rows), field.type)) for field in made]

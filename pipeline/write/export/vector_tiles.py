@@ -85,7 +85,7 @@ def write_vector_tiles(
     features = InstanceFeatures(grid, rules)
 
     def plain(rows: pa.RecordBatch) -> pa.RecordBatch:
-        more = ["edit"] * (rules.edited is not None) + ["confidence"] * bool(rules.confidence)
+        more = ["edited"] * (rules.edited is not None) + ["confidence"] * bool(rules.confidence)
         return features.objects(rows).select([*ATTRIBUTES, *more, "geometry"])
 
     files = part_files(run_dir)

@@ -131,5 +131,5 @@ def test_the_job_keeps_marks_and_says_how_to_apply_them(
     own = table[table["query_index"] == 0].set_index("instance_id")
     ids = rows["instance_id"].tolist()
     assert ids[0] not in own.index
-    assert own["edit"][ids[1]] == "accepted"
+    assert own["edited"][ids[1]] == "accepted"
     assert len(table) == len(gpd.read_parquet(run_dir.instances)) - 1

@@ -88,19 +88,19 @@ def test_an_export_has_the_corrected_objects(run_dir: RunDir, tmp_path: Path) ->
     own = table[table["query_index"] == 0]
     assert sorted(own["instance_id"].dropna()) == [first, third, *others]
     assert second not in own["instance_id"].tolist()
-    words = own.set_index("instance_id")["edit"]
+    words = own.set_index("instance_id")["edited"]
     assert (words[first], words[third]) == ("accepted", "redrawn")
     assert words[others].isna().all()
-    (new,) = own[own["edit"] == "added"].itertuples()
+    (new,) = own[own["edited"] == "added"].itertuples()
     assert (new.query, new.geometry.area) == ("roofs", pytest.approx(9.0))
     assert own.set_index("instance_id").geometry[third].equals(shapely.MultiPolygon([DRAWN]))
     boxes = gpd.read_file(tmp_path / "e/results.gpkg", layer="rectangles")
     assert second not in boxes[boxes["query_index"] == 0]["instance_id"].tolist()
     tiles = gpd.read_file(tmp_path / "e/instances.pmtiles")
-    assert {"accepted", "redrawn", "added"} == set(tiles["edit"].dropna())
+    assert {"accepted", "redrawn", "added"} == set(tiles["edited"].dropna())
     plain = replace(request, edits=False, out=str(tmp_path / "plain"))
     export_run(plan_export(plain), progress=lambda *_: None)
-    assert "edit" not in gpd.read_file(tmp_path / "plain/results.gpkg", layer="instances").columns
+    assert "edited" not in gpd.read_file(tmp_path / "plain/results.gpkg", layer="instances").columns
 
 
 def test_a_run_without_edits_says_how_to_make_some(tmp_path: Path) -> None:
