@@ -40,8 +40,9 @@ from pipeline.run.job_options import job_parser
 
 EXAMPLES = """examples:
   # two dates of one region; the second run takes over the pixels of the first
-  python jobs/segment_region.py --stac ... --aoi bay.geojson --query ships --out runs/may
-  python jobs/segment_region.py --stac ... --aoi bay.geojson --query ships --grid-of runs/may --out runs/june
+  python jobs/segment_region.py --source may.tif --aoi bay.geojson --query ships --out runs/may
+  python jobs/segment_region.py --source june.tif --aoi bay.geojson --query ships --grid-of runs/may \\
+      --out runs/june
   python jobs/compare_runs.py runs/may runs/june --out changes/may-june
 
   # follow ships that moved by up to 200 m

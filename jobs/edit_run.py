@@ -8,6 +8,7 @@ python jobs/edit_run.py runs/bay --edits corrected.geojson --reviewer "A. Review
      reject    this is none: leave it out
      redraw    the feature's shape, as you drew it, is the right one
      add       a new feature: an object that was missed (with its `query`, if the run has several)
+     undo      what was kept of this object counts no more (reject does it for an added one)
 3. Save these features (all, or the marked ones) as one layer, and give the file to this job.
 
 The marks go to RUN/edits.parquet, with your name and the time. The run's own files stay as they are, and a
@@ -64,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         run_dir = existing_run(args.run, what="an edit")
         info = read_any_run(run_dir.run_json)
         grid = table_grid_of(info)
-        marks = read_marks(args.edits, run_dir, grid, info.queries)
+        marks = read_marks(args.edits, run_dir, grid, info.queries, run_id=info.run_id)
         kept = keep_edits(
             run_dir, marks, grid=grid, run_id=info.run_id, reviewer=args.reviewer, source=args.edits.name
         )

@@ -121,8 +121,9 @@ def plan_assessment(request: PlanRequest, *, say: Say = lambda _: None) -> Plann
     ]
     with writing_to(request.out):
         request.out.mkdir(parents=True, exist_ok=True)
-        write_design(request.out, design, units, info.lattice.grid)
+        (request.out / DESIGN_NAME).unlink(missing_ok=True)
         n_unread = _write_page(request.out / PAGE_NAME, run_dir, info, design, units, say)
+        write_design(request.out, design, units, info.lattice.grid)  # last: without it there is no sample
     return Planned(design=design, units=tuple(units), page=request.out / PAGE_NAME, n_unread=n_unread)
 
 

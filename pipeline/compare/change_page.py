@@ -72,6 +72,8 @@ def not_compared(summary: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"{ground['compared_px']:,} of {ground['common_px']:,} pixels were judged at both dates."
         )
+    if not summary["one_area"]:
+        lines.append("Both runs had different areas of interest: only ground in both is compared.")
     squares = summary["registration"]
     lines.append(
         f"Registration: {squares['registered']} of {squares['squares']} squares fit, {squares['off']} "

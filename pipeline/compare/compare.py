@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -49,7 +47,7 @@ from pipeline.compare.pixel_overlap import (
 from pipeline.compare.registration import Shift, estimate_shift
 from pipeline.compare.run_pair import DatedRun, RunPair
 from pipeline.errors import InputError
-from pipeline.files.output_folder import require_folder, writing_to
+from pipeline.files.output_folder import require_folder, require_no_run, work_folder
 from pipeline.schema.tiling import RunGrid, Window
 from pipeline.write.export.cog_file import RasterLook, write_squares
 from pipeline.write.geo_parquet import write_geo_parquet
@@ -82,6 +80,7 @@ class CompareRequest:
 def check_compare(request: CompareRequest) -> None:
     """Raise InputError where files are in the way, or shifts cannot be looked for."""
     require_folder(request.out)
+    require_no_run(request.out)
     there = [name for name in FILES if (request.out / name).exists()]
     if there and not request.overwrite:
         raise InputError(
@@ -100,10 +99,7 @@ def check_compare(request: CompareRequest) -> None:
 def compare(request: CompareRequest, *, progress: Callable[[str, float], None]) -> dict[str, Any]:
     """Compare, write the files, and return the content of summary.json."""
     check_compare(request)
-    with writing_to(request.out):
-        request.out.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=_WORK, dir=request.out))
-    try:
+    with work_folder(request.out, _WORK) as work:
         pixels = _read_pixels(request, work / "changes.tif", progress)
         summary = _write_tables(request, pixels, work)
         (work / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
@@ -111,8 +107,6 @@ def compare(request: CompareRequest, *, progress: Callable[[str, float], None]) 
         for name in FILES:
             (work / name).replace(request.out / name)
         return summary
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -232,6 +226,7 @@ def _summary(request: CompareRequest, pixels: _Pixels, changes: pa.Table) -> dic
         "query": pair.query,
         "before": _run_entry(pair.before, changes["before_id"]),
         "after": _run_entry(pair.after, changes["after_id"]),
+        "one_area": pair.before.info.aoi_wkb == pair.after.info.aoi_wkb,
         "rules": asdict(request.rules),
         "ground": _ground_entry(pixels),
         "registration": {

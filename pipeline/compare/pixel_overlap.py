@@ -1,6 +1,7 @@
 """Count, square by square, which objects of two dates share pixels.
 
-1. `read_square` reads ids and judged pixels of both dates in one window.
+1. `PairReader` reads ids and judged pixels of both dates in one window. Outside the area of its run only what
+   is shown is known: a run drops objects that lie outside, so an empty pixel there says nothing.
 2. `count_square` counts for every object its pixels, and those that were judged at the other date too; for
    every pair of objects their common pixels; and which pixels were kept, lost, gained or not comparable.
 3. `OverlapTables` adds the counts of all squares up. An object belongs to the square with most of its pixels.
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+import rasterio.features
+from affine import Affine
 from numpy.typing import NDArray
 
 from pipeline.compare.run_pair import DatedRun, RunPair
@@ -53,22 +56,46 @@ class PairReader:
 
     def __init__(self, pair: RunPair) -> None:
         self._pair = pair
-        self._readers = (MaskReader(pair.before.run_dir.masks), MaskReader(pair.after.run_dir.masks))
+        self._dates = (_DatePixels(pair.before), _DatePixels(pair.after))
 
     def read(self, window: Window) -> PairedPixels:
         """Read a window, in pixels of the first grid. Raises InputError when a raster cannot be read."""
-        before, after = self._readers
-        ids_before, judged_before = _read(before, self._pair.before, window)
-        ids_after, judged_after = _read(after, self._pair.after, self._pair.in_after(window))
+        before, after = self._dates
+        ids_before, judged_before = before.read(window)
+        ids_after, judged_after = after.read(self._pair.in_after(window))
         return PairedPixels(
             ids_before=ids_before, ids_after=ids_after, judged_before=judged_before, judged_after=judged_after
         )
 
 
-def _read(reader: MaskReader, run: DatedRun, window: Window) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    judged = reader.read("mask", run.query_index, window) != MASK_FILL
-    ids = np.asarray(reader.read("instance_id", run.query_index, window), dtype=np.uint64)
-    return np.where(judged, ids, np.uint64(0)), judged
+class _DatePixels:
+    """Reads windows of one run, in pixels of its own grid."""
+
+    def __init__(self, run: DatedRun) -> None:
+        self._reader = MaskReader(run.run_dir.masks)
+        self._query = run.query_index
+        self._area = run.area_px
+
+    def read(self, window: Window) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+        """(H, W) ids, and what was judged."""
+        judged = self._reader.read("mask", self._query, window) != MASK_FILL
+        ids = np.asarray(self._reader.read("instance_id", self._query, window), dtype=np.uint64)
+        ids = np.where(judged, ids, np.uint64(0))
+        if self._area is not None and judged.any():
+            judged &= (ids > 0) | self._inside(window)
+        return ids, judged
+
+    def _inside(self, window: Window) -> NDArray[np.bool_]:
+        """Pixels that touch the area: the rule by which a run selects its objects."""
+        burnt = rasterio.features.rasterize(
+            [self._area],
+            out_shape=window.shape,
+            transform=Affine.translation(window.col0, window.row0),
+            fill=0,
+            all_touched=True,
+            dtype="uint8",
+        )
+        return np.asarray(burnt, dtype=np.bool_)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

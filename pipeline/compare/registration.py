@@ -5,8 +5,9 @@ moved back to where it belongs:
 
 1. For every shift up to `most_px`, `agreements` counts on the common judged pixels how many are object at
    both dates, and how many at one at least (three correlations by FFT). Their quotient is the agreement.
-2. `estimate_shift` takes the shift with the best agreement, of equal ones the shortest. Where even that is
-   below `LEAST_AGREEMENT`, or too few pixels are object, the shift is not known.
+2. `estimate_shift` takes the shift with the best agreement, of equal ones the shortest. One that is better
+   than no shift by less than `LEAST_GAIN` is none. Where even the best is below `LEAST_AGREEMENT`, or too few
+   pixels are object, the shift is not known.
 
 A shift says nothing about single objects, and objects that all move the same way look like one.
 """
@@ -21,6 +22,9 @@ from scipy import fft
 
 LEAST_AGREEMENT = 0.3
 """Best agreement, 0..1, from which a shift is believed."""
+
+LEAST_GAIN = 0.05
+"""What a shift must add to the agreement. A few objects that changed add less by chance."""
 
 LEAST_PX = 64
 """Object pixels that each date needs in the square."""
@@ -67,6 +71,10 @@ def estimate_shift(
     agreement = agreements(seen_before, seen_after, judged_before, judged_after, most_px=most_px)
     steps = np.arange(-most_px, most_px + 1)
     length = np.hypot(steps[:, None], steps[None, :])
+    unmoved = float(agreement[most_px, most_px])
+    if agreement.max() < unmoved + LEAST_GAIN:
+        known = unmoved >= LEAST_AGREEMENT
+        return Shift(rows=0, cols=0, agreement=unmoved, unmoved=unmoved, known=known)
     best = agreement.max()
     shortest = np.where(agreement >= best - 1e-9, length, np.inf)
     row, col = np.unravel_index(int(shortest.argmin()), agreement.shape)
@@ -74,7 +82,7 @@ def estimate_shift(
         rows=int(steps[row]),
         cols=int(steps[col]),
         agreement=float(best),
-        unmoved=float(agreement[most_px, most_px]),
+        unmoved=unmoved,
         known=bool(best >= LEAST_AGREEMENT),
     )
 

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 
 from pipeline.errors import InputError
 from pipeline.schema.tiling import RunGrid, Window
+from pipeline.write.georeference import to_pixels
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import finished_run
 from pipeline.write.run_json import RunInfo
@@ -31,6 +33,14 @@ class DatedRun:
     info: RunInfo
     query_index: int
     """Of the compared query in this run."""
+
+    @property
+    def area_px(self) -> shapely.Geometry | None:
+        """The area of interest in pixel edges of the run's grid. None: whole scenes."""
+        if not self.info.aoi_wkb:
+            return None
+        (area,) = to_pixels([shapely.from_wkb(bytes.fromhex(self.info.aoi_wkb))], self.info.lattice.grid)
+        return area
 
     @property
     def dates(self) -> tuple[str, str] | None:

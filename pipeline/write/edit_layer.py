@@ -1,10 +1,10 @@
 """What a person changed of a run's objects: edits.parquet beside the run, which no new start touches.
 
 1. A person marks objects of an export in a GIS: a text column `edit` says `accept`, `reject`, `redraw` (the
-   feature's new shape counts) or `add` (a new feature). Rows without a mark say nothing.
+   feature's new shape counts), `add` (a new feature) or `undo`. Rows without a mark say nothing.
 2. `read_marks` checks such a file against the run it was made from.
 3. `keep_edits` adds the marks to edits.parquet, with who, when and from which file. A later mark of an object
-   replaces an earlier one.
+   replaces an earlier one, and so does the same outline that is added again. `undo` leaves none.
 
 An edit holds the object's outline as it was. Ids are a run's own and may change when it is merged again or
 updated; the outline finds the object then (`pipeline.write.export.edited_instances`).
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from pipeline.errors import InputError
+from pipeline.files.output_folder import writing_to
 from pipeline.files.store.store_path import StorePath
 from pipeline.files.store.stored_files import read_parquet
 from pipeline.files.vector_file import POLYGONS, Features, read_features
@@ -40,7 +41,11 @@ ACCEPT = "accept"
 REJECT = "reject"
 REDRAW = "redraw"
 ADD = "add"
-ACTIONS = (ACCEPT, REJECT, REDRAW, ADD)
+UNDO = "undo"
+ACTIONS = (ACCEPT, REJECT, REDRAW, ADD, UNDO)
+
+_SAME_IOU = 0.99
+"""Intersection over union from which two outlines that were added are one."""
 
 SCHEMA = pa.schema(
     [
@@ -81,10 +86,13 @@ def read_edits(run_dir: RunDir) -> pa.Table | None:
     return read_parquet(path) if path.is_file() else None
 
 
-def read_marks(path: Path, run_dir: RunDir, grid: RunGrid, queries: Sequence[str]) -> list[EditMark]:
+def read_marks(
+    path: Path, run_dir: RunDir, grid: RunGrid, queries: Sequence[str], *, run_id: str
+) -> list[EditMark]:
     """Read the marked features of a file.
 
-    grid: in whose CRS the run's tables are. Raises InputError for a file without a mark, marks that are none,
+    grid: in whose CRS the run's tables are. run_id: of the run, which features must have where they have any.
+    Raises InputError for a file without a mark, marks that are none,
     queries and objects that the run does not have, shapes that are no polygons, and an object marked twice.
     """
     features = read_features(path, what="the edits", kinds=POLYGONS)
@@ -94,10 +102,17 @@ def read_marks(path: Path, run_dir: RunDir, grid: RunGrid, queries: Sequence[str
         raise InputError(
             "at least one feature must be marked",
             came=f"{path} without a text in a column `edit`",
-            remedy=f"write {', '.join(ACTIONS[:-1])} or {ADD} there, and save",
+            remedy=f"write {', '.join(ACTIONS[:-1])} or {UNDO} there, and save",
         )
     rows = [features.attributes[at] for at in marked]
     named_rows = {(_query_of(row, queries), row.get("instance_id")) for row in rows}
+    others = {str(row["run_id"]) for row in rows if row.get("run_id")} - {run_id}
+    if others:
+        raise InputError(
+            "marks must be of objects of this run",
+            came=f"objects of run {min(others)} in {path}; this one is {run_id}",
+            remedy="export this run anew and mark that: ids of another one mean other objects",
+        )
     known = _outlines(run_dir, queries, named_rows)
     marks = [_mark(features, at, shapes[at], queries, known) for at in marked]
     named = [(mark.query, mark.instance_id) for mark in marks if mark.instance_id is not None]
@@ -128,17 +143,35 @@ def keep_edits(
             "source": source,
         }
         for mark in marks
+        if mark.action != UNDO
     ]
-    fresh = with_geometry(
-        pa.Table.from_pylist(rows, schema=SCHEMA), np.array([mark.shape for mark in marks], dtype=object)
-    )
+    shapes = [mark.shape for mark in marks if mark.action != UNDO]
+    fresh = with_geometry(pa.Table.from_pylist(rows, schema=SCHEMA), np.array(shapes, dtype=object))
     earlier = read_edits(run_dir)
     if earlier is not None:
-        replaced = {(row["query"], row["instance_id"]) for row in rows if row["instance_id"] is not None}
-        names = zip(earlier["query"].to_pylist(), earlier["instance_id"].to_pylist(), strict=True)
-        fresh = pa.concat_tables([earlier.filter(pa.array([name not in replaced for name in names])), fresh])
-    write_geo_parquet(edits_path(run_dir), [fresh], schema=SCHEMA, grid=grid)
+        fresh = pa.concat_tables([earlier.filter(pa.array(_still_valid(earlier, marks))), fresh])
+    with writing_to(run_dir.path, "RUN"):
+        write_geo_parquet(edits_path(run_dir), [fresh], schema=SCHEMA, grid=grid)
     return fresh
+
+
+def _still_valid(earlier: pa.Table, marks: Sequence[EditMark]) -> list[bool]:
+    """Which earlier edits no mark replaces: by the object's id, or by the outline of what was added."""
+    replaced = {(mark.query, mark.instance_id) for mark in marks if mark.instance_id is not None}
+    drawn = [(mark.query, mark.shape) for mark in marks if mark.instance_id is None]
+    names = zip(earlier["query"].to_pylist(), earlier["instance_id"].to_pylist(), strict=True)
+    shapes = shapely.from_wkb(earlier["geometry"].to_numpy())
+    return [
+        name not in replaced
+        if name[1] is not None
+        else not any(query == name[0] and _same(shape, other) for query, other in drawn)
+        for name, shape in zip(names, shapes, strict=True)
+    ]
+
+
+def _same(one: shapely.Geometry, other: shapely.Geometry) -> bool:
+    common = one.intersection(other).area
+    return bool(common >= _SAME_IOU * (one.area + other.area - common))
 
 
 def _in_crs(features: Features, grid: RunGrid) -> Geometries:
@@ -214,14 +247,16 @@ def _mark(
             came=f"{shapely.is_valid_reason(shape)} in {place}",
             remedy="mend it in the GIS (QGIS: Fix geometries)",
         )
-    if action == ADD:
-        return EditMark(query=query, action=action, instance_id=None, was=None, shape=shape)
     number = row.get("instance_id")
+    if number is None and action == REJECT:
+        action = UNDO  # of an object that was added: it then leaves no edit
+    if action == ADD or (action == UNDO and number is None):
+        return EditMark(query=query, action=action, instance_id=None, was=None, shape=shape)
     was = None if number is None else known.get((query, int(number)))
     if number is None or was is None:
         raise InputError(
             f"a feature marked {action} must be an object of the run",
-            came=f"instance_id {number} of {query!r} in {place}",
+            came=f"instance_id {number if number is None else int(number)} of {query!r} in {place}",
             remedy=f"export the run anew and mark that, or mark a new feature as {ADD}",
         )
     return EditMark(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from pathlib import Path
 import pystac
 
 from pipeline.errors import InputError
-from pipeline.files.output_folder import require_folder, writing_to
+from pipeline.files.output_folder import require_folder, require_no_run, work_folder
 from pipeline.files.store.store_path import StorePath
 from pipeline.write.run_document import finished_run
 
@@ -92,6 +91,7 @@ def read_items(runs: Sequence[str]) -> list[CollectedRun]:
 def write_collection(request: CollectionRequest) -> Path:
     """Write the collection into `request.out`; returns the path of collection.json. Raises InputError."""
     require_folder(request.out)
+    require_no_run(request.out)
     if (request.out / COLLECTION).exists() and not request.overwrite:
         raise InputError(
             "a collection is not replaced unasked",
@@ -99,16 +99,11 @@ def write_collection(request: CollectionRequest) -> Path:
             remedy="add --overwrite, or give another --out",
         )
     runs = read_items(request.runs)
-    with writing_to(request.out):
-        request.out.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=_WORK, dir=request.out))
-        try:
-            _make(request, runs, work)
-            shutil.rmtree(request.out / ITEMS, ignore_errors=True)
-            (work / ITEMS).replace(request.out / ITEMS)
-            return (work / COLLECTION).replace(request.out / COLLECTION)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+    with work_folder(request.out, _WORK) as work:
+        _make(request, runs, work)
+        shutil.rmtree(request.out / ITEMS, ignore_errors=True)
+        (work / ITEMS).replace(request.out / ITEMS)
+        return (work / COLLECTION).replace(request.out / COLLECTION)
 
 
 def _make(request: CollectionRequest, runs: Sequence[CollectedRun], work: Path) -> None:

@@ -177,6 +177,34 @@ def test_what_was_not_looked_at_is_not_compared(dates: TwoDates, tmp_path: Path)
     assert rows.set_index("before_id")["change"].loc[high.index].tolist() == high.tolist()
 
 
+def test_ground_outside_one_area_is_not_compared(dates: TwoDates, tmp_path: Path) -> None:
+    """Inside a small area around it every object is what it was; all others are not comparable, not gone."""
+    world = dates.runs[0].parent / "world1"
+    objects = gpd.read_parquet(dates.runs[0] / "instances")
+    one = objects.iloc[len(objects) // 2]
+    area = gpd.GeoSeries([one.geometry.buffer(12).envelope], crs=objects.crs)
+    area.to_crs(4326).to_file(tmp_path / "area.geojson")
+    words = [
+        "--source",
+        str(world / "scene.tif"),
+        "--aoi",
+        str(tmp_path / "area.geojson"),
+        "--query",
+        "anything",
+    ]
+    words += ["--models", f"oracle:{world / 'labels.tif'}", "--tile", "320", "--halo", "32", "--block", "2"]
+    words += ["--grid-of", str(dates.runs[0]), "--runner", "local", "--out", str(tmp_path / "run")]
+    assert load_job("segment_region").main(words) == 0
+    words = [str(tmp_path / "run"), str(dates.runs[0]), "--out", str(tmp_path / "c"), "--quiet"]
+    assert load_job("compare_runs").main(words) == 0
+    rows = gpd.read_parquet(tmp_path / "c/changes.parquet")
+    assert set(rows["change"]) == {"unchanged", "not comparable"}
+    seen = set(gpd.read_parquet(tmp_path / "run/instances")["instance_id"])
+    assert set(rows[rows["change"] == "unchanged"]["after_id"]) == seen
+    assert "different areas of interest" in (tmp_path / "c/changes.html").read_text()
+    assert load_job("compare_runs").main([*words[:2], "--out", str(tmp_path / "run"), "--quiet"]) == 2
+
+
 def test_a_shifted_date_is_not_compared(dates: TwoDates, tmp_path: Path) -> None:
     """The labels of the first date, five pixels to the east."""
     world = dates.runs[0].parent / "world1"

@@ -50,10 +50,14 @@ class EditedInstances:
         }
         return told | {WORDS[ADD]: len(self.added)}
 
-    def kept(self, queries: NDArray[np.int32], ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """(n,) whether objects stay."""
+    def kept(
+        self, queries: NDArray[np.int32], ids: NDArray[np.uint64], by_score: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """(n,) whether objects stay. by_score: (n,) the same by scores. What a person says comes first."""
         names = zip(queries.tolist(), ids.tolist(), strict=True)
-        return np.array([self.actions.get(name) != REJECT for name in names], dtype=np.bool_)
+        said = [self.actions.get(name) for name in names]
+        told = [by if action is None else action != REJECT for action, by in zip(said, by_score, strict=True)]
+        return np.array(told, dtype=np.bool_)
 
     def words(self, queries: NDArray[np.int32], ids: NDArray[np.uint64]) -> pa.Array:
         """(n,) what was done to objects; null: nothing."""

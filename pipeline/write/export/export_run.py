@@ -16,8 +16,6 @@ import errno
 import os
 import re
 import shutil
-import tempfile
-import time
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +27,7 @@ from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.errors import RasterioError
 
 from pipeline.errors import InputError
-from pipeline.files.output_folder import require_folder, writing_to
+from pipeline.files.output_folder import require_folder, work_folder
 from pipeline.schema.tiling import RunGrid
 from pipeline.write.edit_layer import EDITS
 from pipeline.write.export.edited_instances import EditedInstances, find_edited
@@ -56,9 +54,6 @@ _MAX_NAME = 40
 
 _WORK = ".export-"
 """Beginning of the names of working folders."""
-
-_LEFT_S = 86_400.0
-"""Age in seconds at which a working folder belongs to no export that is still at work."""
 
 _FULL_BYTES = 2**20
 """Free bytes below which a disk counts as full."""
@@ -207,7 +202,7 @@ def export_run(
     cleaning: Cleaning | None = None,
     confidence: Mapping[int, Curve] | None = None,
 ) -> list[Path]:
-    """Make the files; returns their paths.
+    """Make the files; returns their paths. Vector tiles are not made where no object is left.
 
     confidence: see `InstanceRules`.
 
@@ -215,33 +210,42 @@ def export_run(
     made anew. Raises InputError when a result cannot be read or the folder not be written, and OSError
     (ENOSPC) when the disk is full.
     """
-    work = _working_folder(plan.out)
-    try:
-        floor = score_floor(plan.run_dir, plan.query_indexes, plan.min_score)
-        for raster in plan.rasters:
-            write_cog(
-                raster.run_dir.masks,
-                work / raster.name,
-                layer=raster.layer,
-                query_index=raster.query_index,
-                grid=raster.info.lattice.grid,
-                tags={
-                    "QUERY": raster.info.queries[raster.query_index],
-                    "RUN_ID": raster.info.run_id,
-                    "MIN_SCORE": f"{plan.min_score:g}",
-                },
-                floor=floor,
-                progress=partial(progress, raster.name),
-            )
-        if plan.gpkg or plan.zooms is not None:
-            _write_tables(plan, work, floor, progress, cleaning, confidence or {})
-        return [_in_place(work / name, plan.out / name) for name in plan.names]
-    except (RasterioError, DataSourceError, DataLayerError) as error:
-        if shutil.disk_usage(work).free < _FULL_BYTES:  # GDAL says only that a write failed
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(plan.out)) from error
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with work_folder(plan.out, _WORK) as work:
+        try:
+            _make(plan, work, progress, cleaning, confidence or {})
+        except (RasterioError, DataSourceError, DataLayerError) as error:
+            if shutil.disk_usage(work).free < _FULL_BYTES:  # GDAL says only that a write failed
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(plan.out)) from error
+            raise
+        made = [name for name in plan.names if (work / name).exists()]
+        return [_in_place(work / name, plan.out / name) for name in made]
+
+
+def _make(
+    plan: ExportPlan,
+    work: Path,
+    progress: ShowProgress,
+    cleaning: Cleaning | None,
+    confidence: Mapping[int, Curve],
+) -> None:
+    floor = score_floor(plan.run_dir, plan.query_indexes, plan.min_score)
+    for raster in plan.rasters:
+        write_cog(
+            raster.run_dir.masks,
+            work / raster.name,
+            layer=raster.layer,
+            query_index=raster.query_index,
+            grid=raster.info.lattice.grid,
+            tags={
+                "QUERY": raster.info.queries[raster.query_index],
+                "RUN_ID": raster.info.run_id,
+                "MIN_SCORE": f"{plan.min_score:g}",
+            },
+            floor=floor,
+            progress=partial(progress, raster.name),
+        )
+    if plan.gpkg or plan.zooms is not None:
+        _write_tables(plan, work, floor, progress, cleaning, confidence)
 
 
 def _write_tables(
@@ -340,16 +344,6 @@ def _export_folder(run_dir: RunDir, given: str | None) -> Path:
             "the files of an export lie on this machine", came="no --out", remedy="add --out FOLDER"
         )
     return run_dir.path.local() / "export"
-
-
-def _working_folder(out: Path) -> Path:
-    """Make a hidden folder in `out`, and remove those of exports that were killed long ago."""
-    with writing_to(out):
-        out.mkdir(parents=True, exist_ok=True)
-        for left in out.glob(f"{_WORK}*"):
-            if time.time() - left.stat().st_mtime > _LEFT_S:
-                shutil.rmtree(left, ignore_errors=True)
-        return Path(tempfile.mkdtemp(prefix=_WORK, dir=out))
 
 
 def _in_place(made: Path, target: Path) -> Path:

@@ -120,10 +120,10 @@ class InstanceFeatures:
         return pa.array(told, pa.float32(), from_pandas=True)
 
     def _kept(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        kept = self._rules.floor.rows(rows)
         if self._rules.edited is None:
-            return kept
-        return kept.filter(pa.array(self._rules.edited.kept(*_names(kept))))
+            return self._rules.floor.rows(rows)
+        kept = self._rules.edited.kept(*_names(rows), self._rules.floor.keeps(rows))
+        return rows.filter(pa.array(kept))
 
     def _shapes(self, rows: pa.RecordBatch) -> Geometries:
         """(n,) shapes in the CRS."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.files.store.stored_files import open_parquet
@@ -34,11 +33,13 @@ class ScoreFloor:
         """The limit in steps of the rasters."""
         return self.min_score * SCORE_SCALE
 
+    def keeps(self, table: pa.RecordBatch) -> NDArray[np.bool_]:
+        """(n,) whether rows of instances are kept."""
+        return np.asarray(table["score"].to_numpy(zero_copy_only=False).astype(np.float64) >= self.min_score)
+
     def rows(self, table: pa.RecordBatch) -> pa.RecordBatch:
         """The rows of instances that are kept."""
-        if self.min_score <= 0.0:
-            return table
-        return table.filter(pc.greater_equal(pc.cast(table["score"], pa.float64()), self.min_score))
+        return table if self.min_score <= 0.0 else table.filter(pa.array(self.keeps(table)))
 
     def left_out(
         self, query_index: int, ids: NDArray[np.uint64], score: NDArray[np.uint8]

@@ -80,7 +80,8 @@ def write_vector_tiles(
 ) -> None:
     """Write the layer `instances` with ATTRIBUTES and the objects that `rules` keep, in their outlines.
 
-    zooms: first and deepest level. `progress` is told the share that is done.
+    zooms: first and deepest level. `progress` is told the share that is done. Without an object there is no
+    file: the format has no place for nothing.
     """
     features = InstanceFeatures(grid, rules)
 
@@ -91,6 +92,9 @@ def write_vector_tiles(
     files = part_files(run_dir)
     total = max(sum(row_count(file) for file in files), 1)
     last = features.added if rules.edited is not None else None
+    if not _any(FeatureSource(files, query_indexes, plain, lambda _: None, last)):
+        progress(1.0)
+        return
     source = FeatureSource(files, query_indexes, plain, lambda n_rows: progress(0.5 * n_rows / total), last)
     pyogrio.write_arrow(
         source.features(),
@@ -108,3 +112,8 @@ def write_vector_tiles(
         },
     )
     progress(1.0)
+
+
+def _any(source: FeatureSource) -> bool:
+    """Whether there is a feature; reads no more than it takes to know."""
+    return any(batch.num_rows > 0 for batch in source.features())

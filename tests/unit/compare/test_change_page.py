@@ -26,6 +26,7 @@ def summary(**changes: Any) -> dict[str, Any]:
         },
         "after": {"run_id": "b" * 20, "dates": None, "objects": 1},
         "rules": {"most_shift_px": 2.0},
+        "one_area": True,
         "ground": {"common_px": 100, "compared_px": 88, **px, **m2, **km2},
         "registration": {"squares": 4, "registered": 2, "off": 1, "not known": 1},
         "changes": {name: {"objects": 0, "before_m2": None, "after_m2": None} for name in CHANGES},

@@ -89,6 +89,20 @@ def test_too_few_objects_and_other_objects_tell_nothing() -> None:
     assert not found.known
 
 
+def test_a_shift_that_gains_next_to_nothing_is_none() -> None:
+    """One small thing that moved between two dates, beside large ones that stayed."""
+    before = np.zeros((60, 60), dtype=bool)
+    before[5:25, 5:25] = before[35:55, 5:15] = True
+    after = before.copy()
+    before[40:44, 40:44] = True
+    after[41:45, 41:45] = True
+    after[5:25, 25] = True
+    everywhere = np.ones_like(before)
+    found = estimate_shift(before, after, everywhere, everywhere, most_px=6)
+    assert (found.rows, found.cols, found.known) == (0, 0, True)
+    assert found.agreement == found.unmoved > 0.9
+
+
 def test_of_equal_shifts_the_shortest_is_taken() -> None:
     """Stripes of five pixels look the same after every ten."""
     stripes = np.tile(np.arange(60) % 10 < 5, (60, 1))

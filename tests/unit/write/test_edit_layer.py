@@ -36,7 +36,7 @@ def test_marked_features_are_read_and_others_say_nothing(run_dir: RunDir, tmp_pa
     rows = objects_of(run_dir)
     words = ["accept", " Reject ", "redraw", *[None] * (len(rows) - 3)]
     path = marked(tmp_path / "m.geojson", rows.to_crs(4326), words)
-    accepted, rejected, redrawn = read_marks(path, run_dir, grid_of(), QUERIES)
+    accepted, rejected, redrawn = read_marks(path, run_dir, grid_of(), QUERIES, run_id="run-1")
     ids = rows["instance_id"].tolist()
     assert [m.instance_id for m in (accepted, rejected, redrawn)] == ids[:3]
     assert [m.action for m in (accepted, rejected, redrawn)] == ["accept", "reject", "redraw"]
@@ -51,13 +51,19 @@ def test_a_new_feature_needs_no_id_but_a_query(run_dir: RunDir, tmp_path: Path) 
     new = gpd.GeoDataFrame(
         {"query": ["été"]}, geometry=[shapely.box(450001, 35990, 450003, 35992)], crs=32636
     )
-    (mark,) = read_marks(marked(tmp_path / "n.gpkg", new, ["add"]), run_dir, grid_of(), QUERIES)
+    (mark,) = read_marks(
+        marked(tmp_path / "n.gpkg", new, ["add"]), run_dir, grid_of(), QUERIES, run_id="run-1"
+    )
     assert (mark.query, mark.action, mark.instance_id, mark.was) == ("été", "add", None, None)
     with pytest.raises(InputError, match=r"needs a query of the run.*'roofs', 'été'"):
         read_marks(
-            marked(tmp_path / "o.gpkg", new.drop(columns="query"), ["add"]), run_dir, grid_of(), QUERIES
+            marked(tmp_path / "o.gpkg", new.drop(columns="query"), ["add"]),
+            run_dir,
+            grid_of(),
+            QUERIES,
+            run_id="run-1",
         )
-    (only,) = read_marks(tmp_path / "n.gpkg", run_dir, grid_of(), ("été",))
+    (only,) = read_marks(tmp_path / "n.gpkg", run_dir, grid_of(), ("été",), run_id="run-1")
     assert only.query == "été"
 
 
@@ -65,7 +71,7 @@ def test_a_new_feature_needs_no_id_but_a_query(run_dir: RunDir, tmp_path: Path) 
     ("edits", "change", "says"),
     [
         ([None, None], {}, "at least one feature must be marked"),
-        (["delete", None], {}, r"must be one of accept, reject, redraw, add.*'delete' in feature 0"),
+        (["delete", None], {}, r"must be one of accept, reject, redraw, add, undo.*'delete' in feature 0"),
         (["reject", None], {"instance_id": 999_999}, "must be an object of the run"),
         (["reject", "accept"], {"instance_id": "first"}, "an object is marked once"),
         (
@@ -84,7 +90,7 @@ def test_marks_that_say_nothing_of_this_run_are_refused(
         rows[name] = [own, own] if name == "instance_id" else [own, rows.geometry.iloc[1]]
     path = marked(tmp_path / "m.gpkg", rows, edits)
     with pytest.raises(InputError, match=says):
-        read_marks(path, run_dir, grid_of(), QUERIES)
+        read_marks(path, run_dir, grid_of(), QUERIES, run_id="run-1")
 
 
 def test_a_later_mark_replaces_an_earlier_one(run_dir: RunDir) -> None:
@@ -110,6 +116,39 @@ def test_a_later_mark_replaces_an_earlier_one(run_dir: RunDir) -> None:
     assert rows.geometry.iloc[0].equals(square)
     assert (rows["run_id"] == "run-1").all()
     assert rows["at"].notna().all()
+
+
+def test_the_same_outline_is_added_once_and_marks_can_be_undone(run_dir: RunDir) -> None:
+    square = shapely.box(450001, 35990, 450003, 35992)
+    nearly = shapely.box(450001, 35990, 450003, 35992.001)
+    other = shapely.box(450006, 35990, 450008, 35992)
+
+    def keep(action: str, number: int | None, shape: shapely.Geometry) -> list[tuple[str, int | None]]:
+        mark = EditMark(query="roofs", action=action, instance_id=number, was=None, shape=shape)
+        kept = keep_edits(run_dir, [mark], grid=grid_of(), run_id="run-1", reviewer="", source="m.gpkg")
+        return list(zip(kept["action"].to_pylist(), kept["instance_id"].to_pylist(), strict=True))
+
+    keep("add", None, square)
+    assert keep("add", None, nearly) == [("add", None)]
+    assert keep("add", None, other) == [("add", None)] * 2
+    assert keep("reject", 7, square) == [("add", None), ("add", None), ("reject", 7)]
+    assert keep("undo", 7, square) == [("add", None)] * 2
+    assert keep("undo", None, square) == [("add", None)]
+    assert keep("undo", None, other) == []
+
+
+def test_objects_of_another_run_are_refused_and_an_added_one_can_be_rejected(
+    run_dir: RunDir, tmp_path: Path
+) -> None:
+    rows = objects_of(run_dir).iloc[:1].assign(run_id="run-9")
+    path = marked(tmp_path / "m.gpkg", rows, ["reject"])
+    with pytest.raises(InputError, match=r"of this run.*objects of run run-9.*this one is run-1"):
+        read_marks(path, run_dir, grid_of(), QUERIES, run_id="run-1")
+    added = rows.assign(instance_id=None, run_id=None)
+    (mark,) = read_marks(
+        marked(tmp_path / "a.gpkg", added, ["reject"]), run_dir, grid_of(), QUERIES, run_id="run-1"
+    )
+    assert (mark.action, mark.instance_id) == ("undo", None)
 
 
 def test_the_job_keeps_marks_and_says_how_to_apply_them(

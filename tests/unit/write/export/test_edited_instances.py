@@ -103,6 +103,24 @@ def test_an_export_has_the_corrected_objects(run_dir: RunDir, tmp_path: Path) ->
     assert "edited" not in gpd.read_file(tmp_path / "plain/results.gpkg", layer="instances").columns
 
 
+def test_what_a_person_says_comes_before_the_score(run_dir: RunDir, tmp_path: Path) -> None:
+    request = ExportRequest(
+        run=str(run_dir.path),
+        gpkg=True,
+        edits=True,
+        min_score=1.0,
+        out=str(tmp_path / "e"),
+        queries=("roofs",),
+    )
+    export_run(plan_export(request), progress=lambda *_: None)
+    table = gpd.read_file(tmp_path / "e/results.gpkg", layer="instances")
+    first, _, third, *_ = ids_of(run_dir)
+    kept = table.set_index("instance_id")["edited"].to_dict()
+    assert {first: "accepted", third: "redrawn"}.items() <= kept.items()
+    assert (table["edited"] == "added").sum() == 1
+    assert (table[table["edited"].isna()]["score"] >= 1.0).all()
+
+
 def test_a_run_without_edits_says_how_to_make_some(tmp_path: Path) -> None:
     golden_run(tmp_path / "run")
     assert find_edited(RunDir(tmp_path / "run"), QUERIES, (0,)) is None

@@ -11,6 +11,7 @@ import shapely
 from record_world import golden_run, grid_of
 
 from pipeline.errors import InputError
+from pipeline.write.export.export_run import ExportRequest, export_run, plan_export
 from pipeline.write.export.feature_rows import InstanceRules
 from pipeline.write.export.score_floor import score_floor
 from pipeline.write.export.vector_tiles import write_vector_tiles, zooms_of
@@ -65,6 +66,35 @@ def test_objects_below_a_score_are_not_there(run_dir: RunDir, tmp_path: Path) ->
     kept = rows[(rows["query_index"] == 0) & (rows["score"] >= 0.2)]
     assert set(tiles["instance_id"]) == set(kept["instance_id"])
     assert 0 < len(kept) < (rows["query_index"] == 0).sum()
+
+
+def test_without_an_object_there_is_no_file(run_dir: RunDir, tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    nothing = InstanceRules(floor=score_floor(run_dir, (0,), 1.0))
+    told: list[float] = []
+    rows = gpd.read_parquet(run_dir.instances)
+    assert (rows[rows["query_index"] == 0]["score"] < 1.0).all()
+    write_vector_tiles(
+        tmp_path / "t/i.pmtiles",
+        run_dir,
+        grid=grid_of(),
+        zooms=(13, 20),
+        query_indexes=(0,),
+        rules=nothing,
+        progress=told.append,
+    )
+    assert list((tmp_path / "t").iterdir()) == []
+    assert told[-1] == 1.0
+    request = ExportRequest(
+        run=str(run_dir.path),
+        gpkg=True,
+        pmtiles=True,
+        min_score=1.0,
+        queries=("roofs",),
+        out=str(tmp_path / "e"),
+    )
+    made = export_run(plan_export(request), progress=lambda *_: None)
+    assert [path.name for path in made] == ["results.gpkg"]
 
 
 def test_levels_follow_pixel_size_and_extent() -> None:
