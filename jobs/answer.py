@@ -57,6 +57,8 @@ def main(argv: list[str] | None = None) -> int:
         from pipeline.assess.answer_text import answer_csv, answer_document, answer_text
         from pipeline.errors import InputError
         from pipeline.files.public_text import public_json
+        from pipeline.write.edit_layer import read_edits
+        from pipeline.write.run_document import finished_run
 
         if args.by_name is not None and args.by is None:
             raise InputError("--by-name names a column of --by", came="no --by", remedy="add --by FILE")
@@ -68,8 +70,15 @@ def main(argv: list[str] | None = None) -> int:
         )
         if args.json:
             print(public_json(answer_document(answer)))
+        elif args.csv:
+            print(answer_csv(answer))
         else:
-            print(answer_csv(answer) if args.csv else answer_text(answer))
+            print(answer_text(answer))
+            edits = read_edits(finished_run(args.run))
+            if edits is not None and edits.num_rows:
+                print(
+                    f"The run has {edits.num_rows} edits (jobs/edit_run.py). These numbers are without them."
+                )
         return 0
 
     return exit_code(work)

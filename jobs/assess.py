@@ -24,10 +24,14 @@ EXAMPLES = """examples:
 
 What is drawn, per query: objects (are they right?), squares of ground (what was missed?), points (is an
 object here?). They give precision; recall and count; and area. Strata are bands of the score, what became of
-a tile, and whether an object lies at a tile's edge. The same --seed draws the same units.
+a tile, and whether an object lies at a tile's edge. From each of them 8 units are drawn at least, as far as
+it has so many. The same --seed draws the same units.
 
-estimate also learns how often objects of a score are right. RUN/confidence.parquet has it for every object,
-to be joined to instances/ by query_index and instance_id; score there stays what the model said.
+Labels are yes, no or unsure for objects and points; no, missed (with n_missed, else 1) or unsure for squares.
+
+estimate also learns how often objects of a score are right, where some are and some are not.
+RUN/confidence.parquet has it for every object, to be joined to instances/ by query_index and instance_id;
+score there stays what the model said, and jobs/export_results.py writes both.
 
 What is judged is the ground that the run looked at. jobs/answer.py says what it did not look at.
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.evaluate.benchmark.prepare_benchmark import EvaluationRequest, ScoredSize
+    from pipeline.evaluate.finished_run.layer_report import LayerRequest
     from pipeline.write.run_json import RunInfo
 
 EPILOG = """benchmarks:
@@ -379,6 +380,7 @@ def score_finished_run(args: argparse.Namespace) -> int:
     from pipeline.write.run_json import read_run_json
 
     info = read_run_json(finished_run(args.run).run_json)
+    beside = None if args.objects is None else layer_request(args, info)
     if args.truth.is_dir():
         scores = score_run(args.run, read_truth(args.truth), info)
         figures = [score.figures() for score in scores]
@@ -388,34 +390,43 @@ def score_finished_run(args: argparse.Namespace) -> int:
         figures = [{**score.figures(), "truth": summary}]
         print(truth_lines(summary))
     print(score_table(scores))
-    if args.objects is not None:
-        print("\n".join(compare_with_layer(args, info)))
+    if beside is not None:
+        print("\n".join(compare_with_layer(beside, info)))
     if args.json:
         with writing_to(args.json, "--json"):
             write_bytes_atomic(args.json, (json.dumps(figures, indent=2) + "\n").encode())
     return 0
 
 
-def compare_with_layer(args: argparse.Namespace, info: RunInfo) -> list[str]:
-    """Compare a run with the polygons of --truth object by object; returns what to print."""
+def layer_request(args: argparse.Namespace, info: RunInfo) -> LayerRequest:
+    """What --objects asks for, with its districts read. Raises InputError."""
     from pipeline.assess.districts import read_districts
-    from pipeline.evaluate.finished_run.layer_report import LayerRequest, layer_lines, write_layer_report
+    from pipeline.evaluate.finished_run.layer_report import LayerRequest
+    from pipeline.files.output_folder import require_folder, require_no_run
 
+    require_folder(args.objects, "--objects")
+    require_no_run(args.objects, "--objects")
     by = args.by and read_districts(args.by, info.lattice.grid, column=args.by_name)
 
     def district_of(points: NDArray[np.object_]) -> list[str]:
         names = (*by.names, "")
         return [names[at] for at in by.place_of(points).tolist()]
 
-    request = LayerRequest(
+    return LayerRequest(
         run=args.run,
         layer=args.truth,
         query=args.truth_query,
         out=args.objects,
         district_of=district_of if by else None,
     )
+
+
+def compare_with_layer(request: LayerRequest, info: RunInfo) -> list[str]:
+    """Compare a run with the polygons of --truth object by object; returns what to print."""
+    from pipeline.evaluate.finished_run.layer_report import layer_lines, write_layer_report
+
     summary = write_layer_report(request, info)
-    return ["", *layer_lines(summary), str(args.objects / "layer.html")]
+    return ["", *layer_lines(summary), str(request.out / "layer.html")]
 
 
 def evaluate_benchmark(request: EvaluationRequest, args: argparse.Namespace) -> int:

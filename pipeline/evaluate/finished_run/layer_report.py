@@ -117,7 +117,7 @@ def write_layer_report(request: LayerRequest, info: RunInfo) -> dict[str, Any]:
         "all": _counts(rows, others),
         "districts": _by_district(rows, others, district) if request.district_of else None,
     }
-    with writing_to(request.out):
+    with writing_to(request.out, "--objects"):
         request.out.mkdir(parents=True, exist_ok=True)
         write_geo_parquet(request.out / FILES[0], [objects], schema=OBJECTS_SCHEMA, grid=grid)
         (request.out / FILES[1]).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
@@ -140,6 +140,11 @@ def layer_lines(summary: dict[str, Any]) -> list[str]:
         f"({_share(count['run_share'])})."
     )
     lines += [f"  extra {number:,}: {reason}" for reason, number in count["extra_by"].items()]
+    lines += [
+        f"{name}: {part[MATCHED]:,} of {part['judged']:,} judged found, {part['run_matched']:,} of "
+        f"{part['run_objects']:,} of the run in the layer"
+        for name, part in (summary["districts"] or {}).items()
+    ]
     return [*lines, summary["note"]]
 
 
@@ -228,7 +233,7 @@ def _page(summary: dict[str, Any], picture: Html) -> str:
     extra = [(EXTRA, reason, number) for reason, number in count["extra_by"].items()]
     body = [
         tag("h1", f"{summary['query']}: the run beside {summary['layer']}"),
-        *(tag("p", line) for line in layer_lines(summary) if not line.startswith("  ")),
+        *(tag("p", line) for line in layer_lines(summary | {"districts": None}) if not line.startswith("  ")),
         picture,
         tag("h2", "Why both differ"),
         table(("", "reason", "objects"), [*missed, *extra]),

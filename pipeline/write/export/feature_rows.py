@@ -102,12 +102,16 @@ class InstanceFeatures:
         """Features of objects that a person added, with the columns of `made`."""
         edited = self._rules.edited
         rows = () if edited is None else edited.added
+        shapes = np.array([shape for _, _, shape in rows], dtype=object)
         known: dict[str, pa.Array] = {
             "query": pa.array([query for _, query, _ in rows], pa.string()),
             "query_index": pa.array([at for at, _, _ in rows], pa.int32()),
             "edited": pa.array(["added"] * len(rows), pa.string()),
-            "geometry": _wkb(np.array([shape for _, _, shape in rows], dtype=object)),
+            "geometry": _wkb(shapes),
         }
+        if self._rules.oriented and len(shapes):
+            measures = oriented_boxes(to_pixels(shapes, self._grid), self._grid).measures
+            known |= dict(zip(COLUMNS.names, measures.columns, strict=True))
         empty = [known.get(field.name, pa.nulls(len(rows), field.type)) for field in made]
         return pa.RecordBatch.from_arrays(empty, schema=made)
 

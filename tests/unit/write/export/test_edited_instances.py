@@ -93,6 +93,7 @@ def test_an_export_has_the_corrected_objects(run_dir: RunDir, tmp_path: Path) ->
     assert words[others].isna().all()
     (new,) = own[own["edited"] == "added"].itertuples()
     assert (new.query, new.geometry.area) == ("roofs", pytest.approx(9.0))
+    assert new.length_m == pytest.approx(3.0, rel=1e-2)
     assert own.set_index("instance_id").geometry[third].equals(shapely.MultiPolygon([DRAWN]))
     boxes = gpd.read_file(tmp_path / "e/results.gpkg", layer="rectangles")
     assert second not in boxes[boxes["query_index"] == 0]["instance_id"].tolist()
