@@ -135,8 +135,11 @@ def main(argv: list[str] | None = None) -> int:
             print("confidence: learnt from the reviewed sample of this run (jobs/assess.py)")
         confidence = {query: curve.of for query, curve in curves.items()}
         shown = _silent if args.quiet else ProgressLine()
-        for path in export_run(plan, progress=shown, cleaning=cleaning, confidence=confidence):
+        made = export_run(plan, progress=shown, cleaning=cleaning, confidence=confidence)
+        for path in made:
             print(f"{path}  {path.stat().st_size / 1e3:,.0f} kB")
+        for name in sorted(set(plan.names) - {path.name for path in made}):
+            print(f"{name} is not made: no object is left for it")
         return 0
 
     return exit_code(work)

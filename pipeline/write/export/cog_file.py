@@ -84,6 +84,7 @@ def write_squares(
                 place = rasterio.windows.Window(window.col0, window.row0, window.width, window.height)
                 file.write(values.astype(look.dtype, copy=False), 1, window=place)
             progress(0.8 * share)
+            del values  # before the next square is read
     rasterio.shutil.copy(
         plain,
         path,

@@ -119,3 +119,4 @@ def _squares(
                 score = values if layer == "score" else reader.read("score", query_index, window)
                 values = np.where(floor.left_out(query_index, ids, score), LAYERS[layer].without, values)
             yield window, values, (i * len(cols) + j + 1) / (len(rows) * len(cols))
+            del values  # before the next square is read
