@@ -14,6 +14,9 @@ Training data (--data) is a folder, a split of EarthReason, or worlds, which are
                       {"image": "images/a.png", "mask": "masks/a.png", "question": "storage tanks"}
                     Image and mask have one size. Mask above 0: the target. "mask": null: it is not there.
   earthreason:ROOT  the training split (ROOT/train/{images,labels,QAs}), one question per image (--seed)
+  edits:RUN         a run that a person corrected (jobs/edit_run.py): its tiles in which every object has a
+                    mark. The target is what was accepted, redrawn or added; where all was rejected, it is
+                    not there. The run's imagery must still be in its place. Tiles are written beside OUT
   world[:SEED]      procedural worlds from SEED on (default 300000), --tiles of them, drawn once beside OUT
 
 Written to --out:
@@ -57,6 +60,7 @@ EPILOG = """examples:
       --model checkpoints/Qwen2.5-VL-3B
   python jobs/train_prompter.py grpo --data my-images --preset think2seg-3b --out build/grpo \\
       --model build/warm/prompter
+  python jobs/train_prompter.py sft  --data edits:out/tanks --out build/corrected --steps 100
   python jobs/train_prompter.py select --data world --tiles 4000 --out build/select \\
       --set grpo.temperature=0.7
   python jobs/train_prompter.py grpo --data build/select/questions --out build/grpo \\
@@ -115,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_places(one: argparse.ArgumentParser) -> None:
     one.add_argument(
-        "--data", required=True, metavar="SOURCE", help="FOLDER, earthreason:ROOT or world[:SEED]"
+        "--data", required=True, metavar="SOURCE", help="FOLDER, earthreason:ROOT, edits:RUN or world[:SEED]"
     )
     one.add_argument(
         "--tiles", type=int, default=400, metavar="N", help="tiles to draw for --data world (default 400)"
@@ -156,7 +160,7 @@ def preset_of(args: argparse.Namespace) -> TrainingPreset:
 def data_of(args: argparse.Namespace) -> Path:
     """Find the folder of the data; write a data set's table or draw worlds if needed. Raises InputError."""
     name, _, place = args.data.partition(":")
-    if Path(args.data).is_dir() or name not in ("world", "earthreason"):
+    if Path(args.data).is_dir() or name not in ("world", "earthreason", "edits"):
         return Path(args.data)
     if name == "earthreason":
         from pipeline.finetune.grpo.earthreason_data import write_table
@@ -164,6 +168,12 @@ def data_of(args: argparse.Namespace) -> Path:
         return write_table(
             Path(place), args.out.parent / f"{args.out.name}-earthreason-{args.seed}", seed=args.seed
         )
+    if name == "edits":
+        from pipeline.finetune.grpo.edited_data import write_edited
+
+        told = write_edited(place, args.out)
+        print(f"{told.folder}  {told.text()}")
+        return told.folder
     from pipeline.finetune.grpo.world_data import FIRST_GRPO_SEED, render_worlds
 
     if place and not place.isdecimal():

@@ -10,7 +10,7 @@ No model is loaded, and the run is only read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,9 +42,7 @@ from pipeline.errors import InputError, SourceError, without_remedy
 from pipeline.evaluate.finished_run.run_ledger import require_published
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.output_folder import require_folder, writing_to
-from pipeline.load.prepare_scenes import prepare_scenes
-from pipeline.load.reader import CogReader
-from pipeline.run.scenes_again import scenes_again
+from pipeline.run.scenes_again import imagery_again
 from pipeline.schema.tiling import RunGrid, Window
 from pipeline.write.georeference import Geometries, to_pixels
 from pipeline.write.report.report_rows import instance_files, rows_where
@@ -249,22 +247,18 @@ def _require_some(n_units: int) -> None:
 @contextmanager
 def _imagery(info: RunInfo) -> Iterator[ReadWindow]:
     """Open the imagery of a run. Where it is gone, every read raises SourceError."""
-    try:
-        placed = scenes_again(info)
-        sources = prepare_scenes(placed.scenes, placed.load, offsets=placed.offsets, windows=placed.windows)
-    except SourceError as error:
-        gone = without_remedy(str(error))
+    with ExitStack() as opened:
+        try:
+            reader = opened.enter_context(imagery_again(info))
+        except SourceError as error:
+            gone = without_remedy(str(error))
 
-        def nothing(_: Window) -> NDArray[np.uint8]:
-            raise SourceError(gone)
+            def nothing(_: Window) -> NDArray[np.uint8]:
+                raise SourceError(gone)
 
-        yield nothing
-        return
-    reader = CogReader(sources, info.lattice.grid, options=placed.load)
-    try:
+            yield nothing
+            return
         yield reader.read_rgb
-    finally:
-        reader.close()
 
 
 def _write_page(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pipeline.grid.lattice import place_scenes
 from pipeline.grid.scene_places import OffsetRC
 from pipeline.grid.scene_windows import scene_windows
-from pipeline.load.prepare_scenes import LoadOptions
+from pipeline.load.prepare_scenes import LoadOptions, prepare_scenes
+from pipeline.load.reader import CogReader
 from pipeline.options import parse_table
 from pipeline.schema.imagery import Scene
 from pipeline.schema.tiling import Window
@@ -38,3 +41,16 @@ def scenes_again(info: RunInfo) -> PlacedScenes:
         windows=scene_windows(offsets, place_scenes(info.scenes, grid).outlines, grid),
         load=parse_table(LoadOptions, stored, "parameters.load"),
     )
+
+
+@contextmanager
+def imagery_again(info: RunInfo) -> Iterator[CogReader]:
+    """Open the imagery of a run, to be read as the run read it. Raises InputError, and SourceError where the
+    imagery is gone."""
+    placed = scenes_again(info)
+    sources = prepare_scenes(placed.scenes, placed.load, offsets=placed.offsets, windows=placed.windows)
+    reader = CogReader(sources, info.lattice.grid, options=placed.load)
+    try:
+        yield reader
+    finally:
+        reader.close()

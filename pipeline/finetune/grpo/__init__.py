@@ -1,7 +1,7 @@
 """Train a prompter by mask-only GRPO.
 
 grpo_options     training presets and settings
-grpo_data        images, masks and queries; earthreason_data and world_data make them
+grpo_data        images, masks and queries; earthreason_data, edited_data and world_data make them
 combinations     boxes and points that an answer gives: the action space
 taught_replies   makes replies from masks, for the supervised start (sft)
 rewards          rewards of format and overlap; reward_engine computes masks for them
