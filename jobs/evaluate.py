@@ -108,7 +108,8 @@ RUN_FLAGS = ("run", "truth", "truth_query", "json", "objects", "by", "by_name")
 
 OUT_FLAGS = (
     *("split", "preset", "config", "questions", "seed", "sentence", "limit"),
-    *("prompts", "truth_points", "models", "parser", "refine_boxes", "size", "boundary_tolerance"),
+    *("prompts", "truth_points", "noise", "prompt_parts", "models", "parser", "refine_boxes", "size"),
+    "boundary_tolerance",
 )
 """Flags that appear in the name of the default --out when they are changed. --convention is not among them:
 it counts the same answers in another way.
@@ -160,10 +161,23 @@ def _add_models(top: argparse.ArgumentParser) -> None:
     )
     models.add_argument(
         "--truth-points",
-        choices=("fixed", "shape"),
+        choices=("fixed", "shape", "four", "negatives"),
         default="fixed",
-        help="with --prompts truth: a box and one or two points for every target (default), or more points "
-        "on long ones, and one in the hole of rings",
+        help="with --prompts truth: a box and one or two points for every target (default); shape: more "
+        "points on long ones, and one in the hole of rings; four: four points; negatives: two, and two "
+        "beside the target in its box",
+    )
+    models.add_argument(
+        "--noise",
+        metavar="LEVEL|NAME=N,...",
+        help="with --prompts truth: mistakes of given size, such as mild, strong, or "
+        "box=0.1,drift=0.15,point=0.1,miss=0.05,invent=0.1 (shares of the box, and probabilities)",
+    )
+    models.add_argument(
+        "--prompt-parts",
+        choices=("all", "box", "points"),
+        default="all",
+        help="what of each prompt reaches the segmenter (default: %(default)s)",
     )
     models.add_argument(
         "--models",
@@ -255,8 +269,10 @@ def _add_finished_run(top: argparse.ArgumentParser) -> None:
 
 def request_of(args: argparse.Namespace) -> EvaluationRequest:
     """Turn the command line into an `EvaluationRequest`. Raises InputError; opens no file."""
+    from pipeline.evaluate.benchmark.oracle_noise import NO_NOISE, read_noise
     from pipeline.evaluate.benchmark.prepare_benchmark import EvaluationRequest
     from pipeline.evaluate.benchmark.results import Scoring
+    from pipeline.evaluate.benchmark.truth_models import TruthOptions
     from pipeline.evaluate.figures.boundary import DIAGONAL_SHARE
     from pipeline.prompt.box_margins import read_margins
 
@@ -287,7 +303,10 @@ def request_of(args: argparse.Namespace) -> EvaluationRequest:
         size_mismatch=args.size_mismatch,
         sentence=args.sentence,
         prompts_from="truth" if args.models == "truth" else args.prompts or "preset",
-        truth_points=args.truth_points,
+        truth=TruthOptions(
+            points=args.truth_points, noise=NO_NOISE if args.noise is None else read_noise(args.noise)
+        ),
+        prompt_parts=args.prompt_parts,
         masks_from=args.models,
         parser=args.parser,
         margins=None if args.refine_boxes is None else read_margins(args.refine_boxes),

@@ -8,6 +8,7 @@
 3. `shape_prompts` gives a box to every object, and one or two points to compact ones as `object_prompts`
    does. Long ones get a point for every two widths of their length, three to MOST_POINTS. Rings get four, and
    a point of label 0 deep in their hole.
+4. `counted_prompts` gives every object equally many points, for comparisons (Think2Seg-RS, table 6).
 
 Think2Seg-RS names such prompts as future work and has one fixed combination. The limits are ours.
 """
@@ -78,6 +79,34 @@ def shape_prompts(labels: NDArray[np.int32]) -> tuple[Prompt, ...]:
                 box_xyxy=(float(cols.start), float(rows.start), float(cols.stop), float(rows.stop)),
                 points_xy=tuple((float(x), float(y)) for x, y in points),
                 point_labels=(1,) * len(inside) + (0,) * len(outside),
+                label=f"{LABEL_PREFIX}{local}",
+            )
+        )
+    return tuple(prompts)
+
+
+def counted_prompts(labels: NDArray[np.int32], *, inside: int, outside: int = 0) -> tuple[Prompt, ...]:
+    """Make one prompt per label value above 0, ascending: a box, and so many points in it.
+
+    Args:
+        labels: (H, W), 0 = background.
+        inside: at most so many points on the object.
+        outside: at most so many points of label 0, in what the box holds besides objects.
+    """
+    prompts = []
+    for local, window in enumerate(ndimage.find_objects(labels), start=1):
+        if window is None:
+            continue
+        rows, cols = window
+        crop = labels[window]
+        rest = crop == 0
+        own = spread_points(crop == local, inside)
+        beside = spread_points(rest, outside) if outside and rest.any() else []
+        prompts.append(
+            Prompt(
+                box_xyxy=(float(cols.start), float(rows.start), float(cols.stop), float(rows.stop)),
+                points_xy=tuple((float(cols.start + x), float(rows.start + y)) for x, y in (*own, *beside)),
+                point_labels=(1,) * len(own) + (0,) * len(beside),
                 label=f"{LABEL_PREFIX}{local}",
             )
         )

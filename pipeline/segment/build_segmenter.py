@@ -185,11 +185,14 @@ def _build_dual(options: SegmenterOptions, dual: DualRouteOptions) -> DualRouteS
     """Load the models of both routes. The inner segmenter sees boxes of any size, so it pads to no tile."""
     device = find_device(options.device)
     used = dual.models
+    matcher = None
+    finder = None
+    if "clip" in used:
+        matcher = ClipSurgery(used["clip"], revision=dual.clip_revision, device=device, image_px=dual.clip_px)
+    if "sam3" in used:
+        finder = Sam3Text(
+            used["sam3"], revision=dual.sam3_revision, device=device, threshold=dual.text_threshold
+        )
     return DualRouteSegmenter(
-        build_segmenter(replace(options, dual=None)),
-        dual,
-        matcher=ClipSurgery(used["clip"], device=device, image_px=dual.clip_px) if "clip" in used else None,
-        finder=Sam3Text(used["sam3"], device=device, threshold=dual.text_threshold)
-        if "sam3" in used
-        else None,
+        build_segmenter(replace(options, dual=None)), dual, matcher=matcher, finder=finder
     )

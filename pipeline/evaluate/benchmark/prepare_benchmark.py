@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,12 +22,14 @@ from pipeline.evaluate.benchmark.benchmark import (
     choose_samples,
 )
 from pipeline.evaluate.benchmark.benchmark_content import masks_hash, queries_hash
+from pipeline.evaluate.benchmark.evaluation_models import pin_evaluation
+from pipeline.evaluate.benchmark.kept_answers import PromptParts
 from pipeline.evaluate.benchmark.open_benchmark import ReadOptions, open_benchmark
 from pipeline.evaluate.benchmark.readers.rrsisd import Sentence
 from pipeline.evaluate.benchmark.results import Scoring
 from pipeline.evaluate.benchmark.sample_records import SampleRecord, read_part
 from pipeline.evaluate.benchmark.sample_steps import IMAGES_PER_PART, NO_GRID, EvaluationContext, ModelSource
-from pipeline.evaluate.benchmark.truth_models import MODEL_ID, TruthPoints
+from pipeline.evaluate.benchmark.truth_models import MODEL_ID, TruthOptions
 from pipeline.evaluate.figures.boundary import DIAGONAL_SHARE
 from pipeline.files.atomic_file import remove_leftovers, write_bytes_atomic
 from pipeline.files.fingerprint import canonical, describe_difference, fingerprint
@@ -39,6 +41,7 @@ from pipeline.prompt.build_prompter import check_prompter, check_second_looks, l
 from pipeline.prompt.prompter_checkpoint import resolve_model
 from pipeline.prompt.reply.released_parser import ParserName
 from pipeline.run.config import Preset, Runner, build_preset, preset_tables
+from pipeline.run.models.hub_pins import PinnedModel, asked_revisions
 from pipeline.run.prepare import check_engines, profile_parameters, short_identity
 from pipeline.schema.tile_answers import Reason
 from pipeline.segment.build_segmenter import check_segmenter, pinned_parameters
@@ -75,8 +78,14 @@ class EvaluationRequest:
     masks_from: ModelSource = "preset"
     parser: ParserName = "robust"
     """How replies are read. With `think2seg`, a query with a malformed reply is never asked again."""
-    truth_points: TruthPoints = "fixed"
-    """Which points prompts from the truth have."""
+    truth: TruthOptions = field(default_factory=TruthOptions)
+    """How prompts and masks from the truth are made."""
+    prompt_parts: PromptParts = "all"
+    """What of each prompt reaches the segmenter."""
+    tables: Mapping[str, Any] | None = None
+    """Tables in place of those of preset and config file; `preset` is then only a name."""
+    answers: str | None = None
+    """Folder for answers of language models, which evaluations that ask the same share. None: none is."""
     margins: BoxMargins | None = None
     """How the sides of boxes are moved. None: as the preset says."""
     boundary_share: float = DIAGONAL_SHARE
@@ -96,6 +105,8 @@ class PlannedEvaluation:
     context: EvaluationContext
     parameters: dict[str, Any]
     """Everything that can change a record."""
+    models: tuple[PinnedModel, ...] = ()
+    """Those that come from the hub."""
     squashed: tuple[str, ...]
     """Ids of samples whose mask differed in size from the image."""
 
@@ -111,12 +122,18 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
     mixes two truths, models or prompts. `say` gets lines of progress.
     """
     require_lasting(request.out, "--out")
-    preset = build_preset(preset_tables(request.preset, request.config_file))
+    preset = build_preset(request.tables or preset_tables(request.preset, request.config_file))
     _check_second_looks(request, preset)
     if request.parser == "think2seg":
         preset = _without_retry(preset)
-    if request.margins is not None:
+    if request.margins is not None and request.prompts_from == "preset":
         preset = replace(preset, prompter=replace(preset.prompter, refine_boxes=request.margins))
+    preset, models = pin_evaluation(
+        preset,
+        Path(request.out) / EVALUATION_JSON,
+        (request.prompts_from, request.masks_from),
+        request.runner,
+    )
     _check_models(request, preset)
     options = ReadOptions(split=request.split, tile_px=preset.tiles.px, sentence=request.sentence)
     benchmark = open_benchmark(request.benchmark, options)
@@ -128,6 +145,7 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
         if isinstance(request.size, str)
         else request.size
     )
+    truth = request.truth if request.margins is None else replace(request.truth, margins=request.margins)
     parameters = {
         "benchmark": {"name": benchmark.name, "split": benchmark.split, **benchmark.identity},
         "questions": policy,
@@ -140,7 +158,8 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
         "side_px": side_px,
         "prompts_from": request.prompts_from,
         "masks_from": request.masks_from,
-        **({"truth_points": request.truth_points} if request.truth_points != "fixed" else {}),
+        **(truth.result_parameters() if request.prompts_from == "truth" else {}),
+        **({"prompt_parts": request.prompt_parts} if request.prompt_parts != "all" else {}),
         "boundary_share": request.boundary_share,
         "images_per_part": IMAGES_PER_PART,
         **_prompter_parameters(request, preset),
@@ -156,7 +175,9 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
         side_px=side_px,
         boundary_share=request.boundary_share,
         parser=request.parser,
-        truth_points=request.truth_points,
+        truth=truth,
+        prompt_parts=request.prompt_parts,
+        answers_dir=_answers_dir(request, parameters),
         verifier=preset.verifier,
         out_dir=str(Path(request.out).absolute()),
         fingerprint=fingerprint(parameters),
@@ -167,8 +188,18 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
         benchmark=benchmark,
         context=context,
         parameters=parameters,
+        models=models,
         squashed=tuple(squashed),
     )
+
+
+def _answers_dir(request: EvaluationRequest, parameters: Mapping[str, Any]) -> str | None:
+    """Name the folder of all answers that are determined as these are. None: answers are not kept."""
+    if request.answers is None or request.prompts_from == "truth":
+        return None
+    asked = ("benchmark", "questions", "seed", "limit", "content", "side_px", "images_per_part")
+    determined = {name: parameters[name] for name in (*asked, "parser", "prompter")}
+    return str((Path(request.answers) / fingerprint(determined)[:16]).absolute())
 
 
 def _without_retry(preset: Preset) -> Preset:
@@ -237,12 +268,14 @@ def _check_models(request: EvaluationRequest, preset: Preset) -> None:
         what = "two routes look for the phrase of a prompt, and prompts from the truth have none"
         remedy = "leave [segmenter.dual] out, or let a prompter answer"
         raise InputError(what, came="[segmenter.dual] and prompts from the truth", remedy=remedy)
-    if request.truth_points != "fixed" and request.prompts_from != "truth":
-        what = "points after the shape of a target need the target"
-        raise InputError(what, came=f"--truth-points {request.truth_points}", remedy="add --prompts truth")
-    if request.prompts_from == "truth" and request.margins is not None:
-        what = "refined boxes are a language model's"
-        remedy = "drop --refine-boxes, or let the preset's prompter answer"
+    if request.truth != TruthOptions() and request.prompts_from != "truth":
+        what = "points after the truth, and mistakes in it, need the truth"
+        points = request.truth.points
+        came = "--noise" if points == "fixed" else f"--truth-points {points}"
+        raise InputError(what, came=came, remedy="add --prompts truth")
+    if request.prompts_from == "truth" and request.margins is not None and not request.truth.noise.in_prompts:
+        what = "refined boxes are a language model's, or those of a truth with mistakes"
+        remedy = "drop --refine-boxes, add --noise, or let the preset's prompter answer"
         raise InputError(what, came="--refine-boxes and prompts from the truth", remedy=remedy)
     if request.prompts_from == "truth" and request.parser != "robust":
         what = "a parser reads a language model's replies"
@@ -290,6 +323,7 @@ def claim(planned: PlannedEvaluation) -> None:
             "parameters": canonical(planned.parameters),
             "preset": planned.request.preset,
             "models": model_ids(planned),
+            **({"hub": asked_revisions(planned.models)} if planned.models else {}),
             "versions": collect_versions(),
         }
         write_bytes_atomic(document, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from pipeline.errors import SourceError
 from pipeline.evaluate.benchmark.benchmark import SampleImage, read_image
+from pipeline.evaluate.benchmark.kept_answers import KeptAnswers, PromptParts, with_parts
 from pipeline.evaluate.benchmark.sample_records import write_part
 from pipeline.evaluate.benchmark.score_answer import DrawnAnswer, judged_answer, score_answer
 from pipeline.evaluate.benchmark.truth_models import (
-    TruthPoints,
+    TruthOptions,
     TruthPrompter,
     TruthSegmenter,
     askable,
@@ -74,8 +75,12 @@ class EvaluationContext:
     """Boundary tolerance as a share of the image diagonal."""
     parser: ParserName = "robust"
     """How replies of the preset's prompter are read."""
-    truth_points: TruthPoints = "fixed"
-    """Which points prompts from the truth have."""
+    truth: TruthOptions = field(default_factory=TruthOptions)
+    """How prompts and masks from the truth are made."""
+    prompt_parts: PromptParts = "all"
+    """What of each prompt reaches the segmenter."""
+    answers_dir: str | None = None
+    """Folder in which answers of the preset's prompter are kept, for evaluations that ask the same."""
     verifier: VerifierOptions = field(default_factory=VerifierOptions)
     """Verifier of the preset's own answers; off by default."""
     out_dir: str
@@ -148,20 +153,33 @@ class SamplePrompter:
     """Pixels and queries -> answers: image by image, one per askable query."""
 
     def __init__(self, context: EvaluationContext, prompter: Prompter | None = None) -> None:
+        """Without a folder of kept answers the prompter is built now, else when it is asked first."""
         self._context = context
-        self._prompter = prompter or _build_prompter(context)
+        self._kept = KeptAnswers(context.answers_dir)
+        self._built = prompter or (None if self._kept.on else _build_prompter(context))
         self._room = Room()
+
+    @property
+    def _prompter(self) -> Prompter:
+        if self._built is None:
+            self._built = _build_prompter(self._context)
+        return self._built
 
     async def prompt(self, images: PartImages) -> tuple[TilePrompts, ...]:
         """Answer every query of a part. Raises ModelError only when the engine died."""
-        return await ask_journalled(
-            part_name(images.part),
-            journal=self._context.journal,
-            room=self._room,
-            ask=lambda attempt: ask_each(
-                [self._asked(images, place) for place in range(len(images.rgb))], attempt
-            ),
-        )
+        name = part_name(images.part)
+        answers = self._kept.read(name)
+        if answers is None:
+            answers = await ask_journalled(
+                name,
+                journal=self._context.journal,
+                room=self._room,
+                ask=lambda attempt: ask_each(
+                    [self._asked(images, place) for place in range(len(images.rgb))], attempt
+                ),
+            )
+            self._kept.write(name, answers)
+        return with_parts(answers, self._context.prompt_parts)
 
     def _asked(self, images: PartImages, place: int) -> ImageToAsk:
         number = self._context.numbers_of(images.part)[place]
@@ -186,10 +204,14 @@ class SamplePrompter:
 
     def verifier(self) -> Verifier | None:
         """Make a verifier on this engine, for a `SampleScorer` in the same event loop. None: it is off."""
-        return build_verifier(self._context.verifier, self._context.prompter, NO_GRID, self._prompter)
+        options = self._context.verifier
+        return (
+            build_verifier(options, self._context.prompter, NO_GRID, self._prompter) if options.on else None
+        )
 
     def close(self) -> None:
-        self._prompter.close()
+        if self._built is not None:
+            self._built.close()
 
     def _failed(self, images: PartImages, place: int, reason: Reason, error: str) -> list[TilePrompts]:
         """Make a failed answer to every askable query about one image."""
@@ -347,7 +369,7 @@ def _failure(view: TileImage, reason: Reason, error: str, before: TilePrompts | 
 
 def _build_prompter(context: EvaluationContext) -> Prompter:
     return (
-        TruthPrompter(context.images, context.truth_points)
+        TruthPrompter(context.images, context.truth)
         if context.prompts_from == "truth"
         else build_prompter(context.prompter, NO_GRID, context.parser)
     )
@@ -355,7 +377,7 @@ def _build_prompter(context: EvaluationContext) -> Prompter:
 
 def _build_segmenter(context: EvaluationContext) -> Segmenter:
     return (
-        TruthSegmenter(context.images)
+        TruthSegmenter(context.images, context.truth)
         if context.masks_from == "truth"
         else build_segmenter(context.segmenter)
     )

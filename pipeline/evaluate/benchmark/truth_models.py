@@ -5,12 +5,14 @@ same combination or one after the part's shape (`shape_points`). With the
 preset's segmenter this shows the best that a prompter of one box and two points per object can reach.
 `TruthSegmenter` turns those prompts back into the parts. With both, gIoU and cIoU are 1; anything less is a
 fault of reading, squashing or scoring.
+
+`TruthOptions` can make either of them err by a given size (`oracle_noise`, `oracle_routes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -19,19 +21,60 @@ from scipy import ndimage
 
 from pipeline.errors import ModelError
 from pipeline.evaluate.benchmark.benchmark import Sample, SampleImage, read_mask
-from pipeline.prompt.oracle_prompter import object_prompts
-from pipeline.prompt.shape_points import shape_prompts
+from pipeline.evaluate.benchmark.oracle_noise import INVENTED_PART, NO_NOISE, OracleNoise, disturbed
+from pipeline.evaluate.benchmark.oracle_routes import BoxedOracle, OracleRoute
+from pipeline.prompt.box_margins import BoxMargins, moved_boxes
+from pipeline.prompt.oracle_prompter import LABEL_PREFIX, object_prompts
+from pipeline.prompt.shape_points import counted_prompts, shape_prompts
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Prompt, Reason, TilePrompts, TileStatus
 from pipeline.schema.tiling import TileSpec, Window
+from pipeline.segment.dual_route.dual_options import Rules
 from pipeline.segment.segmenter import Embedding
 
-TruthPoints = Literal["fixed", "shape"]
-"""`fixed`: a box and one or two points for every part. `shape`: points after its shape."""
+TruthPoints = Literal["fixed", "shape", "four", "negatives"]
+"""`fixed`: a box and one or two points for every part. `shape`: points after its shape. `four`: four points.
+`negatives`: two points, and two of label 0 in the rest of the box.
+"""
+
+_MAKERS: Mapping[TruthPoints, Callable[[NDArray[np.int32]], tuple[Prompt, ...]]] = {
+    "fixed": object_prompts,
+    "shape": shape_prompts,
+    "four": lambda labels: counted_prompts(labels, inside=4),
+    "negatives": lambda labels: counted_prompts(labels, inside=2, outside=2),
+}
 
 MODEL_ID = "truth"
 _COLUMNS = 100_000
 """Images per row of tiles, so that the numbers in tile ids keep their five digits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TruthOptions:
+    """How prompts and masks are made of the truth."""
+
+    points: TruthPoints = "fixed"
+    noise: OracleNoise = NO_NOISE
+    margins: BoxMargins = field(default_factory=BoxMargins)
+    """How the sides of disturbed boxes are moved."""
+    routes: OracleRoute | None = None
+    """Masks are drawn in the box alone, by these routes. None: with noise directly, else the true parts."""
+    rules: Rules = "paper"
+    """Rules of fusion."""
+
+    @property
+    def drawn_in_boxes(self) -> bool:
+        """Whether masks are those of `BoxedOracle`."""
+        return self.routes is not None or self.noise.on
+
+    def result_parameters(self) -> dict[str, object]:
+        """What can change a result, for a fingerprint; without what is as ever."""
+        return {
+            **({"truth_points": self.points} if self.points != "fixed" else {}),
+            **({"noise": self.noise.result_parameters()} if self.noise.on else {}),
+            **({"truth_margins": self.margins.result_parameters()} if self.margins.on else {}),
+            **({"oracle_routes": [self.routes, self.rules]} if self.routes is not None else {}),
+        }
 
 
 def image_tile(number: int, shape_hw: tuple[int, int]) -> TileSpec:
@@ -53,9 +96,9 @@ def askable(image: SampleImage) -> tuple[Sample, ...]:
 class TruthPrompter:
     """A `Prompter` that knows the true masks."""
 
-    def __init__(self, images: Sequence[SampleImage], points: TruthPoints = "fixed") -> None:
+    def __init__(self, images: Sequence[SampleImage], options: TruthOptions | None = None) -> None:
         self._images = images
-        self._prompts_of = shape_prompts if points == "shape" else object_prompts
+        self._options = options or TruthOptions()
 
     @property
     def model_id(self) -> str:
@@ -64,12 +107,12 @@ class TruthPrompter:
     async def prompt(self, image: TileImage, queries: Sequence[str]) -> list[TilePrompts]:
         """Answer every askable query of the image, in order."""
         answers = []
-        samples = askable(self._images[image_number(image.tile)])
+        number = image_number(image.tile)
+        samples = askable(self._images[number])
         for index, (sample, _) in enumerate(zip(samples, queries, strict=True)):
-            mask = read_mask(sample.mask, image.tile.read.shape)
             prompts = tuple(
-                replace(prompt, label=f"{MODEL_ID}:{index}:{part}")
-                for part, prompt in enumerate(self._prompts_of(_parts(mask)), start=1)
+                replace(prompt, label=f"{MODEL_ID}:{index}:{prompt.label.removeprefix(LABEL_PREFIX)}")
+                for prompt in self._prompts_of(sample, (number, index), image.tile.read.shape)
             )
             found = (TileStatus.FOUND, Reason.NONE) if prompts else (TileStatus.EMPTY, Reason.PROMPTER)
             answer = TilePrompts(
@@ -82,15 +125,28 @@ class TruthPrompter:
             answers.append(answer)
         return answers
 
+    def _prompts_of(
+        self, sample: Sample, key: tuple[int, int], shape_hw: tuple[int, int]
+    ) -> tuple[Prompt, ...]:
+        options = self._options
+        exact = _MAKERS[options.points](_parts(read_mask(sample.mask, shape_hw)))
+        return moved_boxes(disturbed(exact, options.noise, key, shape_hw), options.margins, shape_hw)
+
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
 
 
 class TruthSegmenter:
-    """A `Segmenter` that returns the parts of the true masks."""
+    """A `Segmenter` that returns the parts of the true masks, or what a `BoxedOracle` draws of them."""
 
-    def __init__(self, images: Sequence[SampleImage]) -> None:
+    def __init__(self, images: Sequence[SampleImage], options: TruthOptions | None = None) -> None:
         self._images = images
+        options = options or TruthOptions()
+        self._boxed = (
+            BoxedOracle(options.routes or "direct", options.rules, options.noise)
+            if options.drawn_in_boxes
+            else None
+        )
         self._n_embeddings = 0
 
     @property
@@ -115,7 +171,7 @@ class TruthSegmenter:
         )
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
-        """Return the parts that the prompts name, with score 1.
+        """Return the masks of the prompts, with score 1; a mask without a pixel is left out.
 
         Raises ModelError for a prompt that the truth prompter did not make.
         """
@@ -132,12 +188,25 @@ class TruthSegmenter:
                 )
             if int(query) not in parts:
                 parts[int(query)] = _parts(read_mask(samples[int(query)].mask, embedding.shape_px))
-            rows, cols = np.nonzero(parts[int(query)] == int(part))
-            row0 = int(rows.min())
-            col0 = int(cols.min())
-            crop = parts[int(query)][row0 : int(rows.max()) + 1, col0 : int(cols.max()) + 1] == int(part)
-            masks.append(MaskCrop(row0=row0, col0=col0, mask=crop, score=1.0, prompt_index=place))
+            if self._boxed is None:
+                mask = _part_mask(parts[int(query)], int(part))
+            else:
+                key = (image_number(embedding.tile), int(query))
+                mask = self._boxed.draw(parts[int(query)], int(part), prompt, key)
+            if mask is not None:
+                masks.append(replace(mask, prompt_index=place))
         return masks
+
+
+def _part_mask(parts: NDArray[np.int32], part: int) -> MaskCrop | None:
+    """Cut out one part (H, W); None: there is none of this number, as of INVENTED_PART."""
+    if part == INVENTED_PART:
+        return None
+    rows, cols = np.nonzero(parts == part)
+    row0 = int(rows.min())
+    col0 = int(cols.min())
+    crop = parts[row0 : int(rows.max()) + 1, col0 : int(cols.max()) + 1] == part
+    return MaskCrop(row0=row0, col0=col0, mask=crop, score=1.0, prompt_index=0)
 
 
 def _parts(mask: NDArray[np.bool_]) -> NDArray[np.int32]:

@@ -22,7 +22,7 @@ from pipeline.files.atomic_file import atomic_path
 from pipeline.files.hub.hub_download import FetchedFile, fetch_file
 from pipeline.files.hub.hub_repository import COMMIT, MAIN, repository_folder_name
 from pipeline.run.config import Preset
-from pipeline.run.models.hub_pins import PinnedModel, pin_models
+from pipeline.run.models.hub_pins import PinnedModel, pin_models, require_weights
 from pipeline.run.models.memory_needs import in_gb
 from pipeline.run.models.models_text import commit_text, licence_text
 from pipeline.segment.sam2_model import hub_entry
@@ -93,14 +93,7 @@ def _require_list(one: PinnedModel) -> None:
             came=f"{repository.away}, for {one.model.repo_id}",
             remedy="start this where the hub answers (HF_ENDPOINT names a mirror, HTTPS_PROXY a proxy)",
         )
-    names = {file.name for file in one.needed}
-    wanted = hub_entry(one.model.repo_id)[1] if one.model.role == "segmenter" else ".safetensors"
-    if not any(name.endswith(wanted) for name in names):
-        raise InputError(
-            f"the repository of a {one.model.role} must hold its weights",
-            came=f"{one.model.repo_id} at {repository.commit}, which has no {wanted}",
-            remedy="name another repository or revision in --config",
-        )
+    require_weights(one)
 
 
 def _require_room(to: Path, models: tuple[PinnedModel, ...]) -> None:
@@ -167,14 +160,18 @@ def _config_text(request: FetchRequest, models: tuple[PinnedModel, ...]) -> str:
     lines = [
         f"# Models of the preset {request.preset_name}, as they were fetched. For --config, beside --preset."
     ]
+    dual = list[str]()
     for one in models:
         folder = snapshot_folder(one, request.to.resolve())
         if one.model.role == "prompter":
             lines += ["[prompter]", f"model = {json.dumps(str(folder))}"]
+        elif one.model.role != "segmenter":
+            dual.append(f"{one.model.role} = {json.dumps(str(folder))}")
         else:
             config, weights = hub_entry(one.model.repo_id)
             lines += ["[segmenter]", f"checkpoint = {json.dumps(str(folder / weights))}"]
             lines += [f"config = {json.dumps(request.preset.segmenter.config or config)}"]
+    lines += ["[segmenter.dual]", *dual] if dual else []
     return "\n".join(lines) + "\n"
 
 

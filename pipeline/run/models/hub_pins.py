@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -23,7 +23,14 @@ from pipeline.run.config import Preset
 from pipeline.segment.sam2_model import hub_entry, is_hub_weights
 from pipeline.write.run_dir import RunDir
 
-ModelRole = Literal["prompter", "segmenter"]
+ModelRole = Literal["prompter", "segmenter", "clip", "sam3"]
+"""`clip` and `sam3` are the models of the two routes under `[segmenter.dual]`."""
+
+ROLES: tuple[ModelRole, ...] = ("prompter", "segmenter", "clip", "sam3")
+
+_DUAL_NEEDED = (".json", ".txt", ".model", ".md", "LICENSE")
+"""Endings of the files beside the weights that CLIP and SAM3 need, or that say what one may do with them."""
+_DUAL_WEIGHTS = "model.safetensors"
 
 SMALL_BYTES = 32_000_000
 """Files up to this size are fetched when a run is planned: settings, templates, tokenizers."""
@@ -69,6 +76,11 @@ def hub_models(preset: Preset) -> tuple[HubModel, ...]:
                 "the segmenter must be a known SAM2", came=str(error), remedy="correct the checkpoint"
             ) from error
         found.append(HubModel(role="segmenter", repo_id=segmenter.checkpoint, revision=segmenter.revision))
+    if segmenter.dual is not None:
+        found += [
+            HubModel(role=name, repo_id=repo_id, revision=segmenter.dual.revision_of(name))
+            for name, repo_id in segmenter.dual.hub_models.items()
+        ]
     return tuple(found)
 
 
@@ -76,18 +88,33 @@ def needed_files(model: HubModel, repository: HubRepository) -> tuple[HubFile, .
     """Choose the files of a repository that a model needs."""
     if model.role == "prompter":
         return tuple(file for file in repository.files if is_needed(file.name))
-    weights = hub_entry(model.repo_id)[1]
+    weights = weights_name(model)
+    if model.role != "segmenter":
+        return tuple(
+            file
+            for file in repository.files
+            if file.name == weights or ("/" not in file.name and file.name.endswith(_DUAL_NEEDED))
+        )
     return tuple(file for file in repository.files if file.name in (weights, "README.md", "LICENSE"))
 
 
-def pin_models(preset: Preset, earlier: Mapping[HubModel, str]) -> tuple[Preset, tuple[PinnedModel, ...]]:
-    """Find the commit of every model, and put it into the options.
+def weights_name(model: HubModel) -> str:
+    """Name of the weights of a model that is no prompter."""
+    return hub_entry(model.repo_id)[1] if model.role == "segmenter" else _DUAL_WEIGHTS
+
+
+def pin_models(
+    preset: Preset, earlier: Mapping[HubModel, str], roles: Collection[ModelRole] = ROLES
+) -> tuple[Preset, tuple[PinnedModel, ...]]:
+    """Find the commit of every model of these roles, and put it into the options.
 
     `earlier`: commits that the run began with. Raises InputError for a repository or a revision that the hub
     does not have or does not give.
     """
     pinned = []
     for model in hub_models(preset):
+        if model.role not in roles:
+            continue
         kept = earlier.get(model)
         repository = look_up(model.repo_id, kept or model.revision)
         pinned.append(
@@ -99,12 +126,21 @@ def pin_models(preset: Preset, earlier: Mapping[HubModel, str]) -> tuple[Preset,
         commit = one.repository.commit
         if commit is None:
             continue
-        if one.model.role == "prompter":
-            vllm = replace(preset.prompter.vllm, revision=commit)
-            preset = replace(preset, prompter=replace(preset.prompter, vllm=vllm))
-        else:
-            preset = replace(preset, segmenter=replace(preset.segmenter, revision=commit))
+        preset = _at_commit(preset, one.model.role, commit)
     return preset, tuple(pinned)
+
+
+def _at_commit(preset: Preset, role: ModelRole, commit: str) -> Preset:
+    """Put the commit of a model into the options."""
+    if role == "prompter":
+        vllm = replace(preset.prompter.vllm, revision=commit)
+        return replace(preset, prompter=replace(preset.prompter, vllm=vllm))
+    if role == "segmenter":
+        return replace(preset, segmenter=replace(preset.segmenter, revision=commit))
+    dual = preset.segmenter.dual
+    assert dual is not None, "only two routes have these roles"
+    dual = replace(dual, clip_revision=commit) if role == "clip" else replace(dual, sam3_revision=commit)
+    return replace(preset, segmenter=replace(preset.segmenter, dual=dual))
 
 
 def require_models(models: tuple[PinnedModel, ...], *, elsewhere: bool) -> None:
@@ -116,18 +152,32 @@ def require_models(models: tuple[PinnedModel, ...], *, elsewhere: bool) -> None:
     for one in models:
         repository = one.repository
         if not repository.away:
+            require_weights(one)
             continue
         if repository.commit is None or repository.folder is None:
             raise _not_here(one, "nothing of it in the cache")
         if elsewhere:
             continue
+        if one.model.role in ("clip", "sam3") and not repository.here("config.json"):
+            raise _not_here(one, "no config.json in the cache")
         if one.model.role == "prompter":
             try:
                 check_files(repository.folder)
             except InputError as error:
                 raise _not_here(one, f"in the cache {error.came}") from error
-        elif not repository.here(weights := hub_entry(one.model.repo_id)[1]):
+        elif not repository.here(weights := weights_name(one.model)):
             raise _not_here(one, f"no {weights} in the cache")
+
+
+def require_weights(one: PinnedModel) -> None:
+    """Check that the hub lists weights of a model in the format that is loaded. Raises InputError."""
+    wanted = ".safetensors" if one.model.role == "prompter" else weights_name(one.model)
+    if not any(file.name.endswith(wanted) for file in one.needed):
+        raise InputError(
+            f"the repository of the {one.model.role} must hold its weights",
+            came=f"{one.model.repo_id} at {one.repository.commit}, which has no {wanted}",
+            remedy="name another repository or revision in --config",
+        )
 
 
 def _not_here(one: PinnedModel, why: str) -> InputError:
@@ -142,13 +192,16 @@ def _not_here(one: PinnedModel, why: str) -> InputError:
 
 
 def fetch_small(models: tuple[PinnedModel, ...]) -> None:
-    """Bring the small files of prompters into the cache, so that they can be checked. Raises InputError."""
+    """Bring the small files of models into the cache, so that they can be checked. Raises InputError.
+
+    A SAM2 of the hub has none: its settings ship with the package.
+    """
     from huggingface_hub import hf_hub_download
 
     for one in models:
         repository = one.repository
         note_commit(repository)
-        if one.model.role != "prompter" or repository.away:
+        if one.model.role == "segmenter" or repository.away:
             continue
         for file in one.needed:
             if file.size > SMALL_BYTES or file.name.endswith(".safetensors") or repository.here(file.name):
@@ -181,14 +234,20 @@ def earlier_commits(run_dir: RunDir) -> dict[HubModel, str]:
     found: dict[HubModel, str] = {}
     for place in places:
         try:
-            said = json.loads(place.read_bytes())["settings"]["hub"]
-            for role, one in said.items():
-                model = HubModel(role=role, repo_id=str(one["id"]), revision=one["asked"])
-                if one["commit"]:
-                    found.setdefault(model, str(one["commit"]))
+            for model, commit in commits_said(json.loads(place.read_bytes())["settings"]["hub"]).items():
+                found.setdefault(model, commit)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             continue
     return found
+
+
+def commits_said(said: Mapping[str, Mapping[str, Any]]) -> dict[HubModel, str]:
+    """Undo `asked_revisions`, for those with a commit. Raises TypeError, KeyError, AttributeError."""
+    return {
+        HubModel(role=role, repo_id=str(one["id"]), revision=one["asked"]): str(one["commit"])
+        for role in ROLES
+        if (one := said.get(role)) is not None and one["commit"]
+    }
 
 
 def _zones(run_dir: RunDir) -> list[StorePath]:

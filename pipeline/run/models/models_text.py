@@ -6,11 +6,10 @@ from pipeline.errors import InputError
 from pipeline.prompt.vllm_engine import VllmOptions
 from pipeline.run.config import Preset
 from pipeline.run.models.device_memory import DeviceMemory
-from pipeline.run.models.hub_pins import PinnedModel
+from pipeline.run.models.hub_pins import PinnedModel, weights_name
 from pipeline.run.models.memory_needs import MemoryNeeds, in_gb, require_memory
 from pipeline.run.models.model_checks import CheckedModels
 from pipeline.run.models.published_models import published_models
-from pipeline.segment.sam2_model import hub_entry
 
 
 def models_rows(preset: Preset, checked: CheckedModels) -> dict[str, str]:
@@ -63,8 +62,8 @@ def files_text(one: PinnedModel) -> str:
 
 def _expected(one: PinnedModel) -> str:
     """Files of a repository whose list is not known."""
-    if one.model.role == "segmenter":
-        return hub_entry(one.model.repo_id)[1]
+    if one.model.role != "prompter":
+        return weights_name(one.model)
     return "weights, settings and tokenizer"
 
 

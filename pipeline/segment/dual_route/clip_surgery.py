@@ -47,11 +47,14 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 class ClipSurgery:
     """Computes maps of similarity. It keeps the texts that it has encoded."""
 
-    def __init__(self, model: str, *, device: str = "cpu", image_px: int = 512) -> None:
+    def __init__(
+        self, model: str, *, revision: str | None = None, device: str = "cpu", image_px: int = 512
+    ) -> None:
         """Load a CLIP with a vision transformer.
 
         Args:
             model: folder or hub id.
+            revision: branch, tag or commit of a hub id; None: the main branch.
             device: where it runs.
             image_px: side to which pictures are squashed; rounded down to whole patches.
 
@@ -61,8 +64,11 @@ class ClipSurgery:
         try:
             from transformers import AutoTokenizer, CLIPModel
 
-            self._model: Any = CLIPModel.from_pretrained(model, use_safetensors=True).to(device).eval()
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+            loaded = CLIPModel.from_pretrained(model, revision=revision, use_safetensors=True)
+            self._model: Any = loaded.to(device).eval()
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(
+                model, revision=revision, trust_remote_code=False
+            )
         except (OSError, ValueError, ImportError) as error:
             raise ModelError(f"CLIP does not load from {model}: {error}") from error
         patch = int(self._model.config.vision_config.patch_size)

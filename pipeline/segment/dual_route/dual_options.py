@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import InputError
+from pipeline.files.hub.hub_repository import cached_folder
 
 Routes = Literal["both", "a", "b"]
 Rules = Literal["paper", "released"]
+DualModel = Literal["clip", "sam3"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +29,9 @@ class DualRouteOptions:
     """Route B's SAM3 for transformers: folder or hub id. Its weights are gated and have a licence of their
     own.
     """
+    clip_revision: str | None = None
+    """Branch, tag or commit of a hub id. A run puts the commit here."""
+    sam3_revision: str | None = None
     routes: Routes = "both"
     """`a` or `b`: that route alone, as in the paper's ablation."""
     rules: Rules = "paper"
@@ -60,17 +65,41 @@ class DualRouteOptions:
         unused = {"a": ("sam3",), "b": ("clip",)}.get(self.routes, ())
         return {name: getattr(self, name) for name in ("clip", "sam3") if name not in unused}
 
+    def revision_of(self, name: DualModel) -> str | None:
+        """Revision of one of the models."""
+        return self.clip_revision if name == "clip" else self.sam3_revision
+
+    @property
+    def hub_models(self) -> dict[DualModel, str]:
+        """Name the models that are used and come from the hub."""
+        names: tuple[DualModel, ...] = ("clip", "sam3")
+        return {name: self.models[name] for name in names if is_hub_place(self.models.get(name, ""))}
+
     def result_parameters(self) -> dict[str, object]:
         """What can change a result, for a fingerprint."""
-        return asdict(self)
+        given = asdict(self)
+        return {key: value for key, value in given.items() if value is not None or "revision" not in key}
+
+
+def is_hub_place(place: str) -> bool:
+    """Whether a model's place is a hub id (owner/name) and no folder."""
+    folder = Path(place)
+    looks_local = place.startswith((".", "~")) or folder.is_absolute() or folder.parent.is_dir()
+    return place.count("/") == 1 and not folder.exists() and not looks_local
 
 
 def check_dual(options: DualRouteOptions) -> None:
-    """Check that local folders hold the models they are named for. Hub ids pass. Raises InputError."""
+    """Check that the folders of the models hold what they are named for. Raises InputError.
+
+    Of a hub id the folder of its revision in the hub's cache counts; without one it passes.
+    """
     for name, place in options.models.items():
-        folder = Path(place)
-        if not folder.exists() and not folder.is_absolute() and place.count("/") == 1:
-            continue
+        folder: Path | None = Path(place)
+        if is_hub_place(place):
+            folder = cached_folder(place, options.clip_revision if name == "clip" else options.sam3_revision)
+            if folder is None or not (folder / "config.json").is_file():
+                continue
+        assert folder is not None, "a place that is no hub id is a folder"
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             kind = config["model_type"]

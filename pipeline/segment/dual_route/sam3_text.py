@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 class Sam3Text:
     """Finds what a phrase names."""
 
-    def __init__(self, model: str, *, device: str = "cpu", threshold: float = 0.25) -> None:
+    def __init__(
+        self, model: str, *, revision: str | None = None, device: str = "cpu", threshold: float = 0.25
+    ) -> None:
         """Load SAM3 and its processor.
 
         Args:
             model: folder or hub id.
+            revision: branch, tag or commit of a hub id; None: the main branch.
             device: where it runs.
             threshold: least score of an instance.
 
@@ -34,8 +37,9 @@ class Sam3Text:
         try:
             from transformers import Sam3Model, Sam3Processor
 
-            self._model: Any = Sam3Model.from_pretrained(model, use_safetensors=True).to(device).eval()
-            self._processor: Any = Sam3Processor.from_pretrained(model)
+            loaded = Sam3Model.from_pretrained(model, revision=revision, use_safetensors=True)
+            self._model: Any = loaded.to(device).eval()
+            self._processor: Any = Sam3Processor.from_pretrained(model, revision=revision)
         except (OSError, ValueError, ImportError) as error:
             raise ModelError(f"SAM3 does not load from {model}: {error}") from error
         self._device = device

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from prompt_tiles import PATIENT
 
 from pipeline.prompt.oracle_prompter import interior_points, object_prompts
-from pipeline.prompt.shape_points import MOST_POINTS, kind_of, shape_prompts, spread_points
+from pipeline.prompt.shape_points import MOST_POINTS, counted_prompts, kind_of, shape_prompts, spread_points
 
 Mask = NDArray[np.bool_]
 
@@ -104,3 +104,17 @@ def test_no_more_than_the_most() -> None:
     labels[5:15, :] = 1
     (prompt,) = shape_prompts(labels)
     assert len(prompt.points_xy) == MOST_POINTS
+
+
+def test_counted_points_are_on_the_object_and_beside_it_in_its_box() -> None:
+    labels = np.zeros((60, 60), np.int32)
+    labels[10:50, 10:20] = 1
+    labels[40:50, 10:50] = 1
+    labels[12:30, 30:48] = 2
+    first, second = counted_prompts(labels, inside=2, outside=2)
+    assert (first.box_xyxy, first.point_labels) == ((10.0, 10.0, 50.0, 50.0), (1, 1, 0, 0))
+    assert [int(labels[int(y), int(x)]) for x, y in first.points_xy] == [1, 1, 0, 0]
+    assert set(second.point_labels) == {1}  # its box holds nothing else
+    assert all(labels[int(y), int(x)] == 2 for x, y in second.points_xy)
+    (four, _) = counted_prompts(labels, inside=4)
+    assert four.point_labels == (1,) * 4

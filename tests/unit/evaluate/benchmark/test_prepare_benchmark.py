@@ -14,6 +14,7 @@ import pytest
 from evaluate.sample_worlds import SHAPE, context, image, record, rectangle, sample
 
 from pipeline.errors import InputError, RunMismatchError
+from pipeline.evaluate.benchmark.oracle_noise import OracleNoise
 from pipeline.evaluate.benchmark.prepare_benchmark import (
     EVALUATION_JSON,
     EvaluationRequest,
@@ -24,6 +25,7 @@ from pipeline.evaluate.benchmark.prepare_benchmark import (
 )
 from pipeline.evaluate.benchmark.sample_records import write_part
 from pipeline.evaluate.benchmark.sample_steps import IMAGES_PER_PART
+from pipeline.evaluate.benchmark.truth_models import TruthOptions
 from pipeline.files.fingerprint import canonical
 from pipeline.prompt.box_margins import GEOSEG
 from pipeline.prompt.looks.verifier import VerifierOptions
@@ -162,17 +164,38 @@ def test_margins_of_boxes_make_another_evaluation_and_none_with_the_truth(tmp_pa
     after = plan(tmp_path, margins=GEOSEG)
     assert after.context.prompter.refine_boxes == GEOSEG
     assert after.context.fingerprint != before.context.fingerprint
-    with pytest.raises(InputError, match="refined boxes are a language model's"):
+    with pytest.raises(InputError, match="refined boxes are a language model's, or those of a truth"):
         plan(tmp_path, margins=GEOSEG, prompts_from="truth")
 
 
 def test_points_after_the_shape_are_the_truths_alone(tmp_path: Path) -> None:
     fixed = plan(tmp_path, prompts_from="truth").context
-    shape = plan(tmp_path, prompts_from="truth", truth_points="shape").context
-    assert (fixed.truth_points, shape.truth_points) == ("fixed", "shape")
+    shape = plan(tmp_path, prompts_from="truth", truth=TruthOptions(points="shape")).context
+    assert (fixed.truth.points, shape.truth.points) == ("fixed", "shape")
     assert fixed.fingerprint != shape.fingerprint
     with pytest.raises(InputError, match="add --prompts truth"):
-        plan(tmp_path, truth_points="shape")
+        plan(tmp_path, truth=TruthOptions(points="shape"))
+
+
+def test_a_truth_with_mistakes_can_have_its_boxes_refined(tmp_path: Path) -> None:
+    noisy = TruthOptions(noise=OracleNoise(drift=0.15))
+    before = plan(tmp_path, prompts_from="truth", truth=noisy).context
+    after = plan(tmp_path, prompts_from="truth", truth=noisy, margins=GEOSEG).context
+    assert (before.truth.margins.on, after.truth.margins) == (False, GEOSEG)
+    assert before.fingerprint != after.fingerprint
+    with pytest.raises(InputError, match=r"mistakes in it, need the truth\. Got: --noise"):
+        plan(tmp_path, truth=noisy)
+
+
+def test_evaluations_that_ask_the_same_share_a_folder_of_answers(tmp_path: Path) -> None:
+    folder = {"answers": str(tmp_path / "answers")}
+    whole = plan(tmp_path, **folder).context
+    boxes = plan(tmp_path, **folder, prompt_parts="box").context
+    moved = plan(tmp_path, **folder, margins=GEOSEG).context
+    assert whole.answers_dir == boxes.answers_dir != moved.answers_dir
+    assert whole.fingerprint != boxes.fingerprint
+    assert plan(tmp_path).context.answers_dir is None
+    assert plan(tmp_path, **folder, prompts_from="truth").context.answers_dir is None
 
 
 @pytest.mark.parametrize("mode", ["tile", "parent"])

@@ -12,9 +12,10 @@ from hub_server import Hub, serving_hub, use_hub
 from whole_checkpoint import weights_bytes, write_whole_checkpoint
 
 from pipeline.errors import InputError, ModelError
-from pipeline.run.config import build_preset, preset_tables
+from pipeline.run.config import build_preset, merge_tables, preset_tables
 from pipeline.run.models.fetch_preset import FetchRequest, fetch_preset
 from pipeline.run.models.hub_pins import pin_models, require_models
+from pipeline.segment.dual_route.dual_options import check_dual
 
 PROMPTER = "RicardoString/Think2Seg-RS-3B"
 SEGMENTER = "facebook/sam2.1-hiera-small"
@@ -116,3 +117,18 @@ def test_what_cannot_be_fetched_is_told(hub: Hub, tmp_path: Path, monkeypatch: p
 
 class Room:
     free = 10
+
+
+def test_the_models_of_two_routes_come_too_and_the_config_names_them(hub: Hub, tmp_path: Path) -> None:
+    for repo_id, kind in (("openai/clip-vit-base-patch16", b"clip"), ("facebook/sam3", b"sam3")):
+        config = b'{"model_type": "%s"}' % kind
+        hub.add(repo_id, {"config.json": config, "model.safetensors": bytes(2000), "flax.msgpack": b"no"})
+    dual = {"dual": {"clip": "openai/clip-vit-base-patch16", "sam3": "facebook/sam3"}}
+    preset = build_preset(merge_tables(preset_tables("think2seg-3b"), {"segmenter": dual}))
+    to = tmp_path / "to"
+    assert fetch_preset(FetchRequest(preset_name="routes", preset=preset, to=to), say=lambda _: None) == 0
+    loaded = build_preset(preset_tables("think2seg-3b", str(to / "routes.toml"))).segmenter.dual
+    assert loaded is not None
+    assert loaded.hub_models == {}
+    assert {path.name for path in Path(loaded.clip).iterdir()} == {"config.json", "model.safetensors"}
+    check_dual(loaded)

@@ -16,12 +16,14 @@ from pipeline.run.config import Preset, build_preset, merge_tables, preset_table
 from pipeline.run.models.hub_pins import (
     HubModel,
     asked_revisions,
+    commits_said,
     earlier_commits,
     fetch_small,
     hub_models,
     pin_models,
     require_models,
 )
+from pipeline.segment.dual_route.dual_options import check_dual
 from pipeline.write.run_dir import RunDir
 
 PROMPTER = "RicardoString/Think2Seg-RS-3B"
@@ -135,3 +137,59 @@ def test_the_cache_suffices_when_all_is_there(
     unknown = replace(models[0], repository=replace(models[0].repository, commit=None))
     with pytest.raises(InputError, match="nothing of it in the cache"):
         require_models((unknown,), elsewhere=True)
+
+
+CLIP = "openai/clip-vit-base-patch16"
+SAM3 = "facebook/sam3"
+ROUTES = {"segmenter": {"dual": {"clip": CLIP, "sam3": SAM3, "sam3_revision": "v2"}}}
+
+
+def add_routes(hub: Hub) -> None:
+    weights = {"model.safetensors": bytes(3000), "pytorch_model.bin": bytes(3000), "vocab.json": b"{}"}
+    hub.add(CLIP, {**weights, "config.json": b'{"model_type": "clip"}'})
+    hub.add(SAM3, {**weights, "config.json": b'{"model_type": "sam3"}'}, branch="v2")
+
+
+def test_the_models_of_two_routes_have_commits_too(hub: Hub) -> None:
+    add_routes(hub)
+    preset, models = pin_models(published(**ROUTES), {})
+    dual = preset.segmenter.dual
+    assert dual is not None
+    assert (dual.clip_revision, dual.sam3_revision) == (hub.refs[CLIP]["main"], hub.refs[SAM3]["v2"])
+    assert [one.model.role for one in models] == ["prompter", "segmenter", "clip", "sam3"]
+    assert {file.name for file in models[2].needed} == {"config.json", "model.safetensors", "vocab.json"}
+    said = asked_revisions(models)
+    assert said["sam3"] == {"id": SAM3, "asked": "v2", "commit": hub.refs[SAM3]["v2"]}
+    assert commits_said(said)[models[3].model] == hub.refs[SAM3]["v2"]
+    require_models(models, elsewhere=False)
+    fetch_small(models)
+    check_dual(dual)
+    assert models[2].repository.here("config.json")
+    assert not models[2].repository.here("model.safetensors")
+
+
+def test_a_wrong_or_missing_model_of_a_route_is_found_before_loading(hub: Hub) -> None:
+    add_routes(hub)
+    hub.add(CLIP, {"config.json": b'{"model_type": "siglip"}', "model.safetensors": bytes(2000)})
+    preset, models = pin_models(published(**ROUTES), {})
+    fetch_small(models)
+    dual = preset.segmenter.dual
+    assert dual is not None
+    with pytest.raises(InputError, match="of the type 'siglip'"):
+        check_dual(dual)
+    hub.add(CLIP, {"config.json": b'{"model_type": "clip"}', "pytorch_model.bin": bytes(2000)})
+    _, models = pin_models(published(**ROUTES), {})
+    with pytest.raises(InputError, match=r"clip must hold its weights\. Got: .* has no model\.safetensors"):
+        require_models(models, elsewhere=False)
+
+
+def test_a_closed_model_of_a_route_says_so(hub: Hub) -> None:
+    add_routes(hub)
+    hub.gated.add(SAM3)
+    with pytest.raises(InputError, match="agree to its terms"):
+        pin_models(published(**ROUTES), {})
+
+
+def test_only_the_roles_that_are_asked_for_are_looked_up(hub: Hub) -> None:
+    _, models = pin_models(published(**ROUTES), {}, ["segmenter"])
+    assert [one.model.repo_id for one in models] == [SEGMENTER]
