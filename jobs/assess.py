@@ -27,7 +27,13 @@ object here?). They give precision; recall and count; and area. Strata are bands
 a tile, and whether an object lies at a tile's edge. From each of them 8 units are drawn at least, as far as
 it has so many. The same --seed draws the same units.
 
-Labels are yes, no or unsure for objects and points; no, missed (with n_missed, else 1) or unsure for squares.
+  # how much changed between two dates: a sample of a comparison, each point looked at on both dates
+  # (n never, 1 first date only, 2 second only, 3 both)
+  python jobs/assess.py plan changes/may-june --out review-changes
+  python jobs/assess.py estimate review-changes --labels ~/Downloads/labels-ba9876543210.json
+
+Labels are yes, no or unsure for objects and points; no, missed (with n_missed, else 1) or unsure for squares;
+neither, lost, gained, both or unsure for points of a comparison.
 
 estimate also learns how often objects of a score are right, where some are and some are not.
 RUN/confidence.parquet has it for every object, to be joined to instances/ by query_index and instance_id;
@@ -38,12 +44,20 @@ What is judged is the ground that the run looked at. jobs/answer.py says what it
 Exit codes: 0 done, 2 bad input (nothing was written), 1 anything else."""
 
 
+_UNITS = {
+    "objects": ("published objects", 100),
+    "cells": ("squares of ground", 100),
+    "points": ("points", 150),
+}
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = job_parser("assess.py", __doc__, EXAMPLES)
     commands = top.add_subparsers(dest="command", required=True, metavar="plan | estimate")
     plan = commands.add_parser("plan", help="draw a sample of a run and make its review page")
-    plan.add_argument("run", metavar="RUN", help="run directory of segment_region.py, or s3://bucket/prefix")
+    text = "run directory of segment_region.py, s3://bucket/prefix, or a folder of compare_runs.py"
+    plan.add_argument("run", metavar="RUN|CHANGES", help=text)
     plan.add_argument("--out", required=True, metavar="DIR", help="folder for sample and page")
     plan.add_argument(
         "--query",
@@ -52,13 +66,10 @@ def parser() -> argparse.ArgumentParser:
         metavar="TEXT",
         help="only this query of the run, word for word; may be repeated (default: all)",
     )
-    for name, what, number in (
-        ("objects", "published objects", 100),
-        ("cells", "squares of ground", 100),
-        ("points", "points", 150),
-    ):
-        told = f"{what} to draw per query (default: {number})"
-        plan.add_argument(f"--{name}", type=int, default=number, metavar="N", help=told)
+    for name, (what, number) in _UNITS.items():
+        more = ", of a comparison 250" if name == "points" else ""
+        told = f"{what} to draw per query (default: {number}{more})"
+        plan.add_argument(f"--{name}", type=int, metavar="N", help=told)
     plan.add_argument("--seed", type=int, default=0, metavar="N", help="chooses the sample (default: 0)")
     plan.add_argument(
         "--cell-px",
@@ -74,14 +85,16 @@ def parser() -> argparse.ArgumentParser:
         "--labels", required=True, metavar="FILE", help="what the review page saved, or sample.csv filled in"
     )
     estimate.add_argument(
-        "--run", metavar="RUN", help="the run, where it lies elsewhere now (default: as plan was told)"
+        "--run",
+        metavar="RUN",
+        help="run or comparison, where it lies elsewhere now (default: as plan was told)",
     )
     estimate.add_argument("--json", action="store_true", help="print assessment.json instead of words")
     return top
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from pipeline.assess.plan_run import PlanRequest, plan_assessment
+    from pipeline.assess.change.plan_changes import is_comparison
     from pipeline.assess.plan_text import plan_text
     from pipeline.files.lasting_path import require_lasting
     from pipeline.files.raster_access import SMALL_CACHE_MB, set_process_defaults
@@ -89,32 +102,56 @@ def _plan(args: argparse.Namespace) -> int:
     require_lasting(args.run, "RUN", in_store=True)
     require_lasting(args.out, "--out")
     set_process_defaults(SMALL_CACHE_MB)
-    planned = plan_assessment(
-        PlanRequest(
-            run=args.run,
-            out=Path(args.out),
-            queries=tuple(args.query),
-            wanted=_wanted(args),
-            cell_px=_cell_px(args),
-            seed=args.seed,
-            overwrite=args.overwrite,
-        ),
-        say=(lambda _: None) if args.quiet else _say,
-    )
+    planned = _drawn_of_changes(args) if is_comparison(args.run) else _drawn_of_run(args)
     print(plan_text(planned))
     return 0
+
+
+def _drawn_of_run(args: argparse.Namespace) -> Any:
+    from pipeline.assess.plan_run import PlanRequest, plan_assessment
+
+    request = PlanRequest(
+        run=args.run,
+        out=Path(args.out),
+        queries=tuple(args.query),
+        wanted=_wanted(args),
+        cell_px=_cell_px(args),
+        seed=args.seed,
+        overwrite=args.overwrite,
+    )
+    return plan_assessment(request, say=(lambda _: None) if args.quiet else _say)
+
+
+def _drawn_of_changes(args: argparse.Namespace) -> Any:
+    from pipeline.assess.change.plan_changes import ChangePlanRequest, plan_changes
+    from pipeline.errors import InputError
+
+    wrong = [name for name in ("objects", "cells", "query", "cell_px") if getattr(args, name)]
+    if wrong:
+        raise InputError(
+            "the sample of a comparison has points alone, of the one query that was compared",
+            came=f"--{wrong[0].replace('_', '-')}",
+            remedy="leave it out; --points says how many",
+        )
+    _wanted(args)
+    given = {} if args.points is None else {"points": args.points}
+    request = ChangePlanRequest(
+        comparison=Path(args.run), out=Path(args.out), seed=args.seed, overwrite=args.overwrite, **given
+    )
+    return plan_changes(request, say=(lambda _: None) if args.quiet else _say)
 
 
 def _wanted(args: argparse.Namespace) -> Any:
     from pipeline.assess.draw_units import Wanted
     from pipeline.errors import InputError
 
-    for name in ("objects", "cells", "points", "seed"):
-        if getattr(args, name) < 0:
+    for name in (*_UNITS, "seed"):
+        if (getattr(args, name) or 0) < 0:
             raise InputError(
                 f"--{name} must be 0 or more", came=str(getattr(args, name)), remedy="give a whole number"
             )
-    return Wanted(objects=args.objects, cells=args.cells, points=args.points)
+    given = {name: getattr(args, name) for name in _UNITS}
+    return Wanted(**{name: _UNITS[name][1] if n is None else n for name, n in given.items()})
 
 
 def _cell_px(args: argparse.Namespace) -> int | None:
@@ -130,12 +167,20 @@ def _cell_px(args: argparse.Namespace) -> int | None:
 
 
 def _estimate(args: argparse.Namespace) -> int:
-    from pipeline.assess.assessment_text import assessment_text
+    from pipeline.assess.assessment_text import assessment_text, change_text
+    from pipeline.assess.change.change_estimates import estimate_changes
     from pipeline.assess.estimate_run import estimate_assessment
+    from pipeline.assess.sample_design import read_design
     from pipeline.files.public_text import public_json
 
-    assessment = estimate_assessment(Path(args.folder), Path(args.labels), run=args.run)
-    print(public_json(assessment) if args.json else assessment_text(assessment))
+    design, table = read_design(Path(args.folder))
+    if design.asks_of_changes:
+        assessment = estimate_changes(design, table, Path(args.labels), comparison=args.run)
+        text = change_text(assessment)
+    else:
+        assessment = estimate_assessment(Path(args.folder), Path(args.labels), run=args.run)
+        text = assessment_text(assessment)
+    print(public_json(assessment) if args.json else text)
     return 0
 
 

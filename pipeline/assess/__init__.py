@@ -16,4 +16,5 @@ looked_at         ground that was looked at, and why the rest was not
 districts         polygons that part an answer
 answer_run        run -> how many, how large, how dense
 plan_run          run -> design, sample and page
+change            the same of a comparison of two dates: areas gained, lost and kept
 """

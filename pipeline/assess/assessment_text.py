@@ -91,3 +91,36 @@ def _bounds(unsure: Mapping[str, Any]) -> str:
         for ends in [sorted((low[name]["value"], high[name]["value"]))]
     ]
     return "counted all as no, then all as yes, the estimates are " + ", ".join(pairs)
+
+
+def change_text(assessment: Mapping[str, Any]) -> str:
+    """Tell the assessment of a comparison (the content of change_assessment.json)."""
+    rows = [("ground", "as compared", "estimate", "95 % interval", "precision", "recall")]
+    rows += [
+        (
+            kind,
+            area(told["mapped_m2"]),
+            area(told["area_m2"]["value"]),
+            interval("area_m2", told["area_m2"]),
+            _share_text("precision", told["precision"]),
+            _share_text("recall", told["recall"]),
+        )
+        for kind, told in assessment["changes"].items()
+    ]
+    lines = [f'"{public_line(assessment["query"])}"', *(f"  {line}" for line in columns(rows))]
+    if assessment["n_unsure"]:
+        lines.append(f"  {assessment['n_unsure']} answers were unsure and are left out.")
+    if assessment["n_unanswered"]:
+        lines.append(
+            f"  {assessment['n_unanswered']} points have no answer: it is assumed that they are like others "
+            "of their stratum."
+        )
+    lines.append(
+        f"These are of the {area(assessment['compared_m2'])} that were judged at both dates. An interval "
+        "covers the chance of the draw, and not mistakes of the review."
+    )
+    return "\n".join(lines)
+
+
+def _share_text(name: str, told: Mapping[str, float] | None) -> str:
+    return "-" if told is None else f"{figure(name, told['value'])} ({interval(name, told)})"

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from pipeline.assess.allocation import allocate
 from pipeline.assess.sampling_frame import FAR, INSIDE, NEAR, STATES, UNJUDGED, GroundFrame, ObjectsFrame
 
-Kind = Literal["object", "cell", "point"]
+Kind = Literal["object", "cell", "point", "change"]
 
 KINDS: tuple[Kind, ...] = ("object", "cell", "point")
+"""Of the sample of a run. `change` is a point at two dates (`pipeline.assess.change`)."""
 
 LEAST = 8
 """Fewest units of a stratum, where it has so many."""
@@ -93,11 +94,11 @@ class Wanted:
     points: int = 150
 
     def of(self, kind: Kind) -> int:
-        return {"object": self.objects, "cell": self.cells, "point": self.points}[kind]
+        return {"object": self.objects, "cell": self.cells}.get(kind, self.points)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Members:
+class StratumMembers:
     """A stratum before the draw: rows of its frame, and of points the pixels in each."""
 
     name: str
@@ -122,28 +123,36 @@ def draw(
     units: list[DrawnUnit] = []
     by_kind = (object_strata(objects), cell_strata(ground), point_strata(ground))
     for number, (kind, members) in enumerate(zip(KINDS, by_kind, strict=True)):
-        rng = np.random.default_rng([seed, query_index, number])
-        filled = [one for one in members if one.size]
         if not wanted.of(kind):
             continue
-        total = wanted.of(kind)
-        counts = allocate(
-            [one.size for one in filled],
-            [one.deviation for one in filled],
-            total,
-            least=[max(LEAST, round(total * one.least_share)) for one in filled],
-        )
-        mine: list[DrawnUnit] = []
-        for one, count in zip(filled, counts.tolist(), strict=True):
-            mine += _drawn(kind, one, count, len(strata), rng)
-            strata.append(
-                DrawnStratum(kind=kind, name=one.name, size=one.size, drawn=count, area_m2=one.area_m2)
-            )
-        units += [mine[place] for place in rng.permutation(len(mine)).tolist()]
+        rng = np.random.default_rng([seed, query_index, number])
+        own, drawn = draw_kind(kind, members, wanted.of(kind), rng, first=len(strata))
+        strata += own
+        units += drawn
     return strata, units
 
 
-def object_strata(frame: ObjectsFrame) -> list[_Members]:
+def draw_kind(
+    kind: Kind, members: Sequence[StratumMembers], total: int, rng: np.random.Generator, *, first: int = 0
+) -> tuple[list[DrawnStratum], list[DrawnUnit]]:
+    """Draw the units of one kind, in random order. `first`: position of its first stratum among all. Strata
+    without a unit are left out."""
+    filled = [one for one in members if one.size]
+    counts = allocate(
+        [one.size for one in filled],
+        [one.deviation for one in filled],
+        total,
+        least=[max(LEAST, round(total * one.least_share)) for one in filled],
+    )
+    strata: list[DrawnStratum] = []
+    units: list[DrawnUnit] = []
+    for one, count in zip(filled, counts.tolist(), strict=True):
+        units += _drawn(kind, one, count, first + len(strata), rng)
+        strata.append(DrawnStratum(kind=kind, name=one.name, size=one.size, drawn=count, area_m2=one.area_m2))
+    return strata, [units[place] for place in rng.permutation(len(units)).tolist()]
+
+
+def object_strata(frame: ObjectsFrame) -> list[StratumMembers]:
     """Thirds of the scores, without and with a tile's edge."""
     if not len(frame):
         return []
@@ -151,7 +160,7 @@ def object_strata(frame: ObjectsFrame) -> list[_Members]:
     band = (frame.score > low).astype(int) + (frame.score > high)
     ranges = (f"score to {low:.3f}", f"score {low:.3f} to {high:.3f}", f"score above {high:.3f}")
     return [
-        _Members(
+        StratumMembers(
             name=f"{ranges[number]}{', at a tile edge' if edge else ''}",
             rows=np.flatnonzero((band == number) & (frame.at_edge == edge)),
             deviation=_EXPECTED[name],
@@ -161,13 +170,13 @@ def object_strata(frame: ObjectsFrame) -> list[_Members]:
     ]
 
 
-def cell_strata(frame: GroundFrame) -> list[_Members]:
+def cell_strata(frame: GroundFrame) -> list[StratumMembers]:
     """Cells with an object in or beside them, then the others by the state of their tile."""
     busy = (frame.n_px[:, INSIDE] > 0) | (frame.n_px[:, NEAR] > 0)
     return [
-        _Members(name="with objects", rows=np.flatnonzero(busy), deviation=_EXPECTED["with objects"]),
+        StratumMembers(name="with objects", rows=np.flatnonzero(busy), deviation=_EXPECTED["with objects"]),
         *(
-            _Members(
+            StratumMembers(
                 name=_told(state, "no object"),
                 rows=np.flatnonzero(~busy & (frame.state == number)),
                 deviation=_EXPECTED[state],
@@ -177,7 +186,7 @@ def cell_strata(frame: GroundFrame) -> list[_Members]:
     ]
 
 
-def point_strata(frame: GroundFrame) -> list[_Members]:
+def point_strata(frame: GroundFrame) -> list[StratumMembers]:
     """Points on objects, beside them, and elsewhere by the state of their tile."""
     everywhere = np.ones(len(frame), dtype=np.bool_)
     return [
@@ -204,11 +213,11 @@ def _told(state: str, where: str) -> str:
 
 def _points(
     frame: GroundFrame, name: str, which: int, chosen: NDArray[np.bool_], deviation: float
-) -> _Members:
+) -> StratumMembers:
     rows = np.flatnonzero(chosen & (frame.n_px[:, which] > 0))
     n_px = frame.n_px[rows, which].astype(np.int64)
     area = float((n_px * frame.px_m2[rows]).sum())
-    return _Members(
+    return StratumMembers(
         name=name,
         rows=rows,
         deviation=deviation,
@@ -220,7 +229,7 @@ def _points(
 
 
 def _drawn(
-    kind: Kind, one: _Members, count: int, stratum: int, rng: np.random.Generator
+    kind: Kind, one: StratumMembers, count: int, stratum: int, rng: np.random.Generator
 ) -> Sequence[DrawnUnit]:
     """A simple random sample without replacement from one stratum."""
     taken = np.sort(rng.choice(one.size, size=count, replace=False))

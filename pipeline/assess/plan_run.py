@@ -245,7 +245,7 @@ def _require_some(n_units: int) -> None:
 
 
 @contextmanager
-def _imagery(info: RunInfo) -> Iterator[ReadWindow]:
+def open_imagery(info: RunInfo) -> Iterator[ReadWindow]:
     """Open the imagery of a run. Where it is gone, every read raises SourceError."""
     with ExitStack() as opened:
         try:
@@ -272,7 +272,7 @@ def _write_page(
     """Make the page; returns the number of units whose imagery could not be read."""
     grid = info.lattice.grid
     items = []
-    with _imagery(info) as read:
+    with open_imagery(info) as read:
         for index in design.chosen:
             mine = [unit for unit in units if unit.query_index == index]
             windows = [window_of(unit, grid) for unit in mine]

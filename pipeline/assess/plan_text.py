@@ -22,9 +22,10 @@ def plan_text(planned: Planned) -> str:
         lines += [f"  {line}" for line in columns(rows)]
     n = len(planned.units)
     minutes = max(1, round(n * _S_PER_UNIT / 60))
+    squares = f" squares of {design.frame.cell_px} px at most;" if design.wanted.cells else ""
     lines.append(
-        f"{n} units drawn with seed {design.seed}, sample {design.design_id}; squares of "
-        f"{design.frame.cell_px} px at most; about {minutes} minutes of review."
+        f"{n} units drawn with seed {design.seed}, sample {design.design_id};{squares} about {minutes} "
+        "minutes of review."
     )
     if planned.n_unread:
         lines.append(

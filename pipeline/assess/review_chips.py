@@ -58,6 +58,8 @@ class ReviewChip:
     height: int
     jpeg: str
     """Base64. Empty: the imagery could not be read."""
+    later: str = ""
+    """The same window at the second date, of a unit that asks about two."""
     own: str = ""
     """The object that is asked about, as an SVG path."""
     others: str = ""
@@ -172,6 +174,7 @@ def chip_of(
         jpeg = base64.b64encode(_jpeg(fit(read(window), side_px=CHIP_PX))).decode()
     except SourceError as error:
         problem = str(error)
+    is_point = unit.kind in ("point", "change")
     mine = [each for each in outlines if each.instance_id == unit.instance_id]
     rest = [each for each in outlines if each.instance_id != unit.instance_id]
     x0, y0, x1, y1 = shapely.bounds(unit.shape_px).tolist()
@@ -182,10 +185,10 @@ def chip_of(
         height=round(window.height * scale),
         jpeg=jpeg,
         own=_path(mine, window, scale),
-        others="" if unit.kind == "point" else _path(rest, window, scale),
+        others="" if is_point else _path(rest, window, scale),
         unjudged=_path(unjudged, window, scale),
         frame=(left, top, (x1 - x0) * scale, (y1 - y0) * scale) if unit.kind == "cell" else None,
-        cross=(left, top) if unit.kind == "point" else None,
+        cross=(left, top) if is_point else None,
         problem=problem,
     )
 

@@ -18,13 +18,18 @@ from typing import Any, Literal
 from pipeline.errors import InputError
 from pipeline.files.text_file import read_text
 
-Label = Literal["yes", "no", "unsure"]
+Label = Literal["yes", "no", "unsure", "neither", "lost", "gained", "both"]
+
+CHANGES: tuple[Label, ...] = ("neither", "lost", "gained", "both")
+"""What a point at two dates can be: no object, one at the first date, one at the second, one at both."""
 
 LABELS_VERSION = 1
 """Value of `terraquery_labels` in a file of the page."""
 
 MOST_MISSED = 10_000
 """Largest number of missed objects that one square takes: more is a slip of the pen."""
+
+_TAKES = {"cell": ("no", "missed", "unsure"), "change": (*CHANGES, "unsure")}
 
 _REMEDY = (
     "give the file that the review page saved, or sample.csv with its columns label and n_missed filled in"
@@ -136,7 +141,7 @@ def _filled(rows: Iterator[dict[str | Any, str | Any]]) -> Iterator[tuple[str, s
 
 
 def _answer(unit_id: str, kind: str, label: str, n_missed: str, path: Path) -> UnitAnswer:
-    takes = ("no", "missed", "unsure") if kind == "cell" else ("yes", "no", "unsure")
+    takes = _TAKES.get(kind, ("yes", "no", "unsure"))
     if label not in takes:
         raise InputError(
             f"the answer to a unit of kind {kind} must be {', '.join(takes)}",
@@ -145,6 +150,9 @@ def _answer(unit_id: str, kind: str, label: str, n_missed: str, path: Path) -> U
         )
     if label == "unsure":
         return UnitAnswer(label="unsure")
+    for change in CHANGES:
+        if label == change:
+            return UnitAnswer(label=change)
     if kind != "cell":
         return UnitAnswer(label="yes" if label == "yes" else "no")
     number = _number(n_missed, default=1 if label == "missed" else 0)

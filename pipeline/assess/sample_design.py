@@ -81,6 +81,13 @@ RULES = {
 }
 """What the answers mean."""
 
+CHANGE_RULES = {
+    "change": "lost, gained, both or neither: the pixel under the cross lies on such an object at the first "
+    "date alone, at the second alone, at both or at none",
+    "unsure": "left out of the estimate",
+}
+"""The same of points at two dates."""
+
 ALLOCATION = (
     "Neyman allocation with guessed standard deviations after a minimum of 8 per stratum (Neyman 1934; "
     "Olofsson et al. 2014); simple random sampling without replacement within strata"
@@ -124,6 +131,11 @@ class SampleDesign:
     """Per query."""
 
     @property
+    def asks_of_changes(self) -> bool:
+        """Whether it is the design of a comparison of two dates."""
+        return any(stratum.kind == "change" for strata in self.strata.values() for stratum in strata)
+
+    @property
     def design_id(self) -> str:
         """Twelve hexadecimal digits, the same for the same plan on the same result."""
         told = (
@@ -161,7 +173,7 @@ def write_design(folder: Path, design: SampleDesign, units: Sequence[SampleUnit]
         "wanted": asdict(design.wanted),
         "frame": asdict(design.frame),
         "allocation": ALLOCATION,
-        "rules": RULES,
+        "rules": CHANGE_RULES if design.asks_of_changes else RULES,
         "strata": [
             {"query_index": index, **asdict(stratum)}
             for index in design.chosen

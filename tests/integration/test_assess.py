@@ -5,16 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import shapely
 from assessed_runs import AssessedRun, make_assessed_run
 from job_files import load_job
 from reviewed_worlds import true_answers
 from s3_server import BUCKET, serving_s3
 
+from pipeline.assess.draw_units import DrawnStratum, Wanted
+from pipeline.assess.review_chips import chip_of
+from pipeline.assess.review_labels import read_answers
+from pipeline.assess.review_page import ReviewItem, review_page
+from pipeline.assess.sample_design import SampleDesign, SampleUnit
+from pipeline.assess.sampling_frame import FrameOptions
 from pipeline.files.store.store_path import store_path
+from pipeline.schema.tiling import Window
 
 main = load_job("assess").main
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -122,6 +132,60 @@ def test_the_page_is_answered_by_keys_in_a_browser(
     assert wrong == []
     assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob"}
     assert [url for url in asked if url.startswith("file")] == [(review / "review.html").as_uri()] * 2
+
+
+def test_points_of_two_dates_are_answered_by_keys(browser: Any, tmp_path: Path) -> None:
+    """Both dates are shown, and every key saves its answer."""
+    stratum = DrawnStratum(kind="change", name="lost", size=9, drawn=5)
+    design = SampleDesign(
+        run="changes",
+        run_id="may to june",
+        fingerprint="f",
+        snapshot="",
+        queries=("roofs",),
+        chosen=(0,),
+        seed=0,
+        wanted=Wanted(objects=0, cells=0, points=5),
+        frame=FrameOptions(),
+        strata={0: (stratum,)},
+    )
+    keys = {"n": "neither", "1": "lost", "2": "gained", "3": "both", "u": "unsure"}
+    units = [
+        SampleUnit(
+            unit_id=f"d-{number}",
+            kind="change",
+            query_index=0,
+            stratum=stratum,
+            review_order=number,
+            window=Window(row0=9, col0=number, row1=10, col1=number + 1),
+            shape_px=shapely.Point(number + 0.5, 9.5),
+        )
+        for number in range(len(keys))
+    ]
+    grey = np.full((32, 32, 3), 90, np.uint8)
+    around = Window(row0=0, col0=0, row1=32, col1=32)
+    chips = [chip_of(unit, around, (), lambda _: grey) for unit in units]
+    items = [
+        ReviewItem(unit=unit, chip=replace(chip, later=chip.jpeg))
+        for unit, chip in zip(units, chips, strict=True)
+    ]
+    path = tmp_path / "review.html"
+    path.write_text(review_page(design, items))
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    for key in keys:
+        assert page.locator("figure img").count() == 2
+        assert page.locator("figure path.cross").count() == 2
+        page.keyboard.press("y")  # says nothing here
+        page.keyboard.press(key)
+    with page.expect_download() as download:
+        page.keyboard.press("s")
+    download.value.save_as(tmp_path / "labels.json")
+    saved = json.loads((tmp_path / "labels.json").read_text())["labels"]
+    assert [saved[unit.unit_id]["label"] for unit in units] == list(keys.values())
+    kinds = {unit.unit_id: "change" for unit in units}
+    given = read_answers(tmp_path / "labels.json", kinds, design_id=design.design_id)
+    assert [given.answers[unit.unit_id].label for unit in units] == list(keys.values())
 
 
 def press(page: Any, kind: str, answer: dict[str, Any], *, slip: bool) -> None:

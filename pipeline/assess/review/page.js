@@ -4,17 +4,21 @@
 const design = JSON.parse(document.getElementById("design").textContent);
 const items = design.items;
 const key = "terraquery-review-" + design.design_id;
-const NAMES = { object: "Objects", cell: "Squares", point: "Points" };
+const NAMES = { object: "Objects", cell: "Squares", point: "Points", change: "Points at two dates" };
 const QUESTIONS = {
   object: "Is the bright outline one of these, and mainly right?",
   cell: "How many of these were missed in the white square? Count those whose middle lies in it and that no outline shows well; on grey ground none counts.",
   point: "Is there one of these under the cross?",
+  change: "When is there one of these under the cross? The first date is on the left, the second on the right.",
 };
 const KEYS = {
   object: [["y", "yes"], ["n", "no"], ["u", "unsure"]],
   cell: [["n", "none missed"], ["m", "one more missed"], ["u", "unsure"]],
   point: [["y", "yes"], ["n", "no"], ["u", "unsure"]],
+  change: [["n", "never"], ["1", "first date only"], ["2", "second date only"], ["3", "both"], ["u", "unsure"]],
 };
+const CHANGES = { n: "neither", 1: "lost", 2: "gained", 3: "both" };
+const LABELS = ["yes", "no", "missed", "unsure", ...Object.values(CHANGES)];
 let answers = {};
 let place = 0;
 let unsaved = false;
@@ -47,7 +51,7 @@ function take(given) {
   const known = new Map(items.map((item) => [item.id, item.kind]));
   let taken = 0;
   for (const [id, answer] of Object.entries(given || {})) {
-    if (!known.has(id) || !answer || !["yes", "no", "missed", "unsure"].includes(answer.label)) continue;
+    if (!known.has(id) || !answer || !LABELS.includes(answer.label)) continue;
     answers[id] = { label: answer.label };
     if (known.get(id) === "cell" && answer.label !== "unsure") answers[id].n_missed = Number(answer.n_missed) || 0;
     taken += 1;
@@ -99,7 +103,7 @@ function said(item) {
   if (item.kind === "cell" && answer.label !== "unsure") {
     return answer.n_missed ? answer.n_missed + " missed: Enter goes on" : "none missed";
   }
-  return answer.label;
+  return Object.fromEntries(KEYS.change.map(([letter, name]) => [CHANGES[letter], name]))[answer.label] || answer.label;
 }
 
 function show() {
@@ -115,7 +119,8 @@ function show() {
   part("bar").max = items.length;
   part("bar").value = done;
   part("pictures").replaceChildren(picture(item, false));
-  if (item.kind !== "point") part("pictures").append(picture(item, true));
+  if (item.kind === "change") part("pictures").append(picture({ ...item, jpeg: item.later }, false));
+  else if (item.kind !== "point") part("pictures").append(picture(item, true));
   const buttons = KEYS[item.kind].map(([letter, name]) => button(letter, name, () => press(letter)));
   buttons.push(button("b", "back", () => press("b")), button("Enter", "next", () => press("Enter")));
   part("keys").replaceChildren(...buttons);
@@ -143,6 +148,10 @@ function press(pressed) {
   else if (pressed === "Enter" || pressed === "ArrowRight") go(1);
   else if (pressed === "s") return save();
   else if (pressed === "u") answer(item, { label: "unsure" });
+  else if (item.kind === "change") {
+    if (!CHANGES[pressed]) return;
+    answer(item, { label: CHANGES[pressed] });
+  }
   else if (pressed === "n") answer(item, cell ? { label: "no", n_missed: 0 } : { label: "no" });
   else if (pressed === "y" && !cell) answer(item, { label: "yes" });
   else if (pressed === "m" && cell) answers[item.id] = { label: "missed", n_missed: missed + 1 };
