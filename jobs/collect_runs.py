@@ -2,10 +2,11 @@
 
 python jobs/collect_runs.py runs/2026-* --out catalogue
 
-Writes collection.json, and items/ID/ID.json for every run. A run keeps its files where they are: the items
-link to them. Links inside the catalogue are relative, and so are those to runs on this machine, so that a
-folder that holds catalogue and runs can be moved or served as it is. Links to runs in a bucket are addresses
-(s3://...).
+Writes collection.json, items/ID/ID.json for every run, and items.parquet, which holds all items as
+stac-geoparquet: one file to search with DuckDB, GeoPandas or rustac. A run keeps its files where they are:
+the items link to them. Links inside the catalogue are relative, and so are those to runs on this machine, so
+that a folder that holds catalogue and runs can be moved or served as it is. Links to runs in a bucket are
+addresses (s3://...).
 
 Run it again after every new run, with --overwrite: it takes what runs say of themselves, and nothing else.
 """
@@ -28,6 +29,9 @@ EXAMPLES = """examples:
 
   # look at it
   python -c "import pystac; [print(i.id, i.datetime) for i in pystac.read_file('/data/bay/catalogue/collection.json').get_items()]"
+
+  # which runs asked for ships, without opening a file per run
+  duckdb -c "select id, datetime from 'catalogue/items.parquet' where list_contains(\\"terraquery:queries\\", 'ships')"
 
 exit codes: 0 done, 2 bad input (nothing was written), 1 anything else."""  # noqa: E501 - a command is one line
 

@@ -7,5 +7,6 @@ masks_zarr, instances       rasters and objects; instance_rows makes rows, merge
 coverage                    the ledger: one row per tile and query
 georeference, geo_parquet   from pixels to the ground, and to GeoParquet
 stac_item, report/          for a catalogue, and for a person
+run_collection, item_table  many runs as one catalogue, and its items as one table
 export/                     for programs that read neither Zarr nor GeoParquet
 """

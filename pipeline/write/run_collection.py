@@ -4,6 +4,8 @@
 2. `write_collection` makes a static catalogue: collection.json, and one item per run beside it. Links between
    them are relative. Files of runs are linked where they lie: relative where a run lies on this machine, so
    that a folder that holds both can be moved, and by address in a bucket.
+3. All items are in items.parquet too (stac-geoparquet, `item_table`), which the collection names as its
+   mirror: one file to search, however many runs there are.
 
 Runs are only read. A collection is made anew each time: it holds nothing that is not in the runs.
 """
@@ -12,21 +14,26 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pystac
 
 from pipeline.errors import InputError
 from pipeline.files.output_folder import require_folder, require_no_run, work_folder
-from pipeline.files.store.store_path import StorePath
+from pipeline.files.store.store_path import StorePath, store_path
+from pipeline.write.item_table import write_item_table
 from pipeline.write.run_document import finished_run
 
 COLLECTION = "collection.json"
 
 ITEMS = "items"
 """Folder of the items."""
+
+ITEM_TABLE = "items.parquet"
+"""All items as stac-geoparquet."""
 
 _WORK = ".collection-"
 
@@ -103,6 +110,7 @@ def write_collection(request: CollectionRequest) -> Path:
         _make(request, runs, work)
         shutil.rmtree(request.out / ITEMS, ignore_errors=True)
         (work / ITEMS).replace(request.out / ITEMS)
+        (work / ITEM_TABLE).replace(request.out / ITEM_TABLE)
         return (work / COLLECTION).replace(request.out / COLLECTION)
 
 
@@ -116,7 +124,17 @@ def _make(request: CollectionRequest, runs: Sequence[CollectedRun], work: Path) 
     )
     queries = sorted({query for run in runs for query in run.item.properties.get(_QUERIES, [])})
     collection.summaries.add(_QUERIES, queries)
+    collection.add_asset(
+        "items",
+        pystac.Asset(
+            href=f"./{ITEM_TABLE}",
+            media_type="application/vnd.apache.parquet",
+            title="all items as stac-geoparquet",
+            roles=["collection-mirror"],
+        ),
+    )
     collection.set_self_href(str(work / COLLECTION))
+    rows = []
     for run in runs:
         own = run.item
         hrefs = {name: asset.href for name, asset in own.assets.items()}
@@ -125,7 +143,21 @@ def _make(request: CollectionRequest, runs: Sequence[CollectedRun], work: Path) 
         own.set_self_href(str(work / ITEMS / own.id / f"{own.id}.json"))
         for name, href in hrefs.items():  # last: pystac moves relative ones with the item
             own.assets[name].href = _href(run.run_dir, href, request.out / ITEMS / own.id)
+        beside = {name: _href(run.run_dir, href, request.out) for name, href in hrefs.items()}
+        rows.append(_row(own, beside))
     collection.save(catalog_type=pystac.CatalogType.SELF_CONTAINED)
+    write_item_table(work / ITEM_TABLE, rows, _document(store_path(work / COLLECTION)))
+
+
+def _row(item: pystac.Item, hrefs: Mapping[str, str]) -> dict[str, Any]:
+    """The item as the table has it: its links and files (`hrefs`) are seen from the folder of the table."""
+    document: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
+    for link in document["links"]:
+        if link["rel"] != "derived_from":  # root, parent and collection
+            link["href"] = f"./{COLLECTION}"
+    for name, href in hrefs.items():
+        document["assets"][name]["href"] = href
+    return document
 
 
 def _href(run_dir: StorePath, href: str, beside: Path) -> str:

@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 import pystac
 import pytest
+import rustac
 from job_files import load_job
 from record_world import golden_run, lattice_of, run_info
 
 from pipeline.errors import InputError
+from pipeline.grid.catalog.catalog_search import CatalogSearch
+from pipeline.grid.catalog.item_sieve import ItemSieve
+from pipeline.grid.catalog.parquet_items import add_parquet_items
 from pipeline.write.run_collection import COLLECTION, CollectionRequest, read_items, write_collection
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import write_run_json
@@ -73,6 +77,34 @@ def test_a_reader_finds_every_run_and_file(runs: list[Path], tmp_path: Path) -> 
     ]
 
 
+def test_the_table_has_the_items_and_is_a_source_for_searches(runs: list[Path], tmp_path: Path) -> None:
+    """Read by the reader of --source, and by rustac; the files that its items name are those of the runs."""
+    write_collection(request_for(runs, tmp_path / "c"))
+    collection = pystac.Collection.from_file(str(tmp_path / "c" / COLLECTION))
+    mirror = collection.assets["items"]
+    assert (mirror.roles, mirror.media_type) == (["collection-mirror"], "application/vnd.apache.parquet")
+    table = Path(mirror.get_absolute_href())
+    documents = json.loads(json.dumps(rustac.read_sync(str(table))["features"]))
+    assert [document["id"] for document in documents] == ["run-a", "run-b"]
+    for document, own in zip(documents, collection.get_items(), strict=True):
+        assert {link["rel"] for link in document["links"]} == {link.rel for link in own.links} - {"self"}
+        found = pystac.Item.from_dict(document, href=str(table.with_name("row.json")))
+        found.stac_extensions = []
+        found.validate()
+        assert (found.geometry, found.bbox, found.collection_id) == (own.geometry, own.bbox, "bay")
+        assert found.properties["terraquery:queries"] == own.properties["terraquery:queries"]
+        assert found.properties["processing:datetime"] == own.properties["processing:datetime"]
+    sieve = ItemSieve(CatalogSearch(source="", filter="\"terraquery:status\" = 'complete'"), None)
+    add_parquet_items(str(table), sieve)
+    assert [item.item_id for item in sieve.found()] == ["run-a", "run-b"]
+    for item, run in zip(sieve.found(), runs, strict=True):
+        assert {"masks", "instances", "coverage", "run"} <= set(item.assets)
+        for name, asset in item.assets.items():
+            own_file = Path(asset.href).resolve()
+            assert own_file.exists(), name
+            assert run in own_file.parents
+
+
 def test_catalogue_and_runs_can_be_moved_together(runs: list[Path], tmp_path: Path) -> None:
     write_collection(request_for(runs, tmp_path / "runs/catalogue"))
     shutil.move(tmp_path / "runs", tmp_path / "elsewhere")
@@ -90,7 +122,7 @@ def test_a_collection_is_made_anew(runs: list[Path], tmp_path: Path) -> None:
         write_collection(request_for(runs[:1], tmp_path / "c"))
     write_collection(request_for(runs[:1], tmp_path / "c", overwrite=True))
     assert [path.name for path in (tmp_path / "c/items").iterdir()] == ["run-a"]
-    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [COLLECTION, "items"]
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [COLLECTION, "items", "items.parquet"]
 
 
 def test_what_cannot_be_listed_is_named_and_nothing_is_written(runs: list[Path], tmp_path: Path) -> None:
