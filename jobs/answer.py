@@ -19,6 +19,10 @@ EXAMPLES = """examples:
   # by district, for a spreadsheet
   python jobs/answer.py out/tanks --by districts.geojson --csv > tanks.csv
 
+  # the run's report with all that came after it: figures with intervals, how reliable confidences are, a map
+  # that filters and sorts by them, and what the run cost
+  python jobs/answer.py out/tanks --report tanks.html
+
 An interval comes from a reviewed random sample (jobs/assess.py), and never from scores: a score says how sure
 a model is of itself, and nothing of what it missed. Without a review the answer says that it has none.
 
@@ -42,6 +46,11 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--by-name", metavar="COLUMN", help="column of --by with their names (default: name, or else the id)"
     )
+    top.add_argument(
+        "--report",
+        metavar="FILE",
+        help="also write a page: the run's report with assessment, confidences and cost",
+    )
     form = top.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--csv", action="store_true", help="print a table with commas")
@@ -55,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> int:
         from pipeline.assess.answer_run import answer_run
         from pipeline.assess.answer_text import answer_csv, answer_document, answer_text
+        from pipeline.assess.full_page import write_full_page
         from pipeline.errors import InputError
         from pipeline.files.public_text import public_json
         from pipeline.write.edit_layer import read_edits
@@ -62,6 +72,8 @@ def main(argv: list[str] | None = None) -> int:
 
         if args.by_name is not None and args.by is None:
             raise InputError("--by-name names a column of --by", came="no --by", remedy="add --by FILE")
+        if args.report is not None:
+            write_full_page(args.run, Path(args.report))
         answer = answer_run(
             args.run,
             queries=args.query,

@@ -39,6 +39,8 @@ estimate also learns how often objects of a score are right, where some are and 
 RUN/confidence.parquet has it for every object, to be joined to instances/ by query_index and instance_id;
 score there stays what the model said, and jobs/export_results.py writes both.
 
+jobs/answer.py RUN --report FILE makes a page of it: map, figures with intervals, reliability, cost.
+
 What is judged is the ground that the run looked at. jobs/answer.py says what it did not look at.
 
 Exit codes: 0 done, 2 bad input (nothing was written), 1 anything else."""

@@ -14,6 +14,7 @@ confidence        scores that mean what they say
 confidence_files  confidence.parquet and reliability.svg
 looked_at         ground that was looked at, and why the rest was not
 districts         polygons that part an answer
+full_page         the run's report with assessment, confidence and cost
 answer_run        run -> how many, how large, how dense
 plan_run          run -> design, sample and page
 change            the same of a comparison of two dates: areas gained, lost and kept

@@ -25,19 +25,24 @@ def assessment_text(assessment: Mapping[str, Any]) -> str:
     lines = []
     for query in assessment["queries"]:
         lines.append(f'"{public_line(query["query"])}"')
-        rows = [("figure", "estimate", "95 % interval")]
-        rows += [
-            (told, figure(name, query[name]["value"]), interval(name, query[name]))
-            for name, told in _TOLD.items()
-            if query[name] is not None
-        ]
-        lines += [f"  {line}" for line in columns(rows)]
+        lines += [f"  {line}" for line in columns(estimate_rows(query))]
         lines += [f"  {sentence}." for sentence in notes(query)]
     lines.append(
         "These are of the ground that the run looked at. An interval covers the chance of the draw, and not "
         "mistakes of the review."
     )
     return "\n".join(lines)
+
+
+def estimate_rows(query: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The figures of one query as a table, its head first."""
+    rows = [("figure", "estimate", "95 % interval")]
+    rows += [
+        (told, figure(name, query[name]["value"]), interval(name, query[name]))
+        for name, told in _TOLD.items()
+        if query[name] is not None
+    ]
+    return rows
 
 
 def notes(query: Mapping[str, Any]) -> list[str]:

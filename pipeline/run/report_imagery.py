@@ -19,7 +19,7 @@ from pipeline.load.prepare_scenes import LoadOptions, SceneSource
 from pipeline.load.reader import CogReader
 from pipeline.run.closing_notes import Notes
 from pipeline.schema.tiling import RunGrid, Window
-from pipeline.write.report.report_sections import OVERVIEW_PX
+from pipeline.write.report.map.map_ground import PICTURE_PX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class ReportImagery:
     def overview(self, notes: Notes) -> NDArray[np.uint8] | None:
         """Read the whole grid, (h, w, 3), decimated. None: it could not be made, and a note says why."""
         made = notes.attempt(
-            "the overview", lambda: read_overview(self._sources, self._grid, side_px=OVERVIEW_PX)
+            "the overview", lambda: read_overview(self._sources, self._grid, side_px=PICTURE_PX)
         )
         if made is None:
             return None

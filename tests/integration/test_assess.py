@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import shapely
 from assessed_runs import AssessedRun, make_assessed_run
+from browsers import chromium
 from job_files import load_job
 from reviewed_worlds import true_answers
 from s3_server import BUCKET, serving_s3
@@ -27,7 +27,6 @@ from pipeline.files.store.store_path import store_path
 from pipeline.schema.tiling import Window
 
 main = load_job("assess").main
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +44,8 @@ def review(assessed: AssessedRun, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine (Debian, Ubuntu: apt-get install chromium)")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 def test_a_csv_that_was_filled_in_gives_intervals(
@@ -243,6 +237,35 @@ def test_the_answer_takes_its_interval_from_the_review(
     assert capsys.readouterr().out.startswith("query,district,objects")
     assert answer([str(assessed.run), "--by-name", "x"]) == 2
     assert "add --by FILE" in capsys.readouterr().err
+
+
+def test_the_page_of_a_reviewed_run_has_its_figures_and_the_run_stays(
+    assessed: AssessedRun, review: Path, browser: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "labels.json").write_text(json.dumps(true_answers(review, {0: assessed.truth})))
+    (assessed.run / "assessment.json").unlink(missing_ok=True)
+    before = (assessed.run / "report.html").read_bytes()
+    page = tmp_path / "page.html"
+    answer = load_job("answer").main
+    assert answer([str(assessed.run), "--report", str(page)]) == 0
+    assert "Nobody has reviewed a sample of this run." in page.read_text()
+    assert main(["estimate", str(review), "--labels", str(tmp_path / "labels.json")]) == 0
+    assert answer([str(assessed.run), "--report", str(page)]) == 0
+    assert (assessed.run / "report.html").read_bytes() == before
+    shown = browser.new_page()
+    wrong: list[str] = []
+    shown.on("pageerror", lambda error: wrong.append(str(error)))
+    shown.on("console", lambda message: wrong.append(message.text))
+    shown.goto(page.as_uri())
+    n = assessed.truth.n_published
+    assert shown.locator("#map-count").text_content() == f"{n} of {n} objects shown"
+    assert "precision (objects)" in shown.locator("#assessment").text_content()
+    assert "publishing" in shown.locator("#cost").text_content()
+    assert wrong == []
+    shown.close()
+    capsys.readouterr()
+    assert answer([str(assessed.run), "--report", str(assessed.run / "report.html")]) == 2
+    assert "must not lie in the run" in capsys.readouterr().err
 
 
 def test_a_run_in_a_bucket_is_assessed_and_answered(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -36,6 +37,7 @@ from spiteful_models import (
 
 from pipeline.files.public_text import secret_values
 from pipeline.run.infer import shared_models
+from pipeline.write.report.map.map_section import map_scripts
 
 ROOT = Path(__file__).parents[2]
 SIDE = 192
@@ -152,8 +154,12 @@ def test_nothing_secret_or_hostile_leaves_a_run(
     assert "RuntimeError" in errors
     assert "***" in errors
     assert "gone.tif" in errors
-    page = Tags((out / "report.html").read_text())
-    assert not {"script", "svg", "iframe", "object", "link", "form"} & page.names
+    report = (out / "report.html").read_text()
+    scripts = re.findall(r"<script([^>]*)>(.*?)</script>", report, re.S)
+    assert [text for kind, text in scripts if 'type="application/json"' not in kind] == map_scripts()
+    assert report.count("<script") == len(scripts)
+    page = Tags(report)
+    assert not {"svg", "iframe", "object", "link", "form"} & page.names
     assert page.handlers == set()
     assert page.policy.startswith("default-src 'none'")
     assert json.loads((out / "item.json").read_text())["type"] == "Feature"

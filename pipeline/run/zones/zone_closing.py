@@ -75,7 +75,7 @@ def close_zones(
 def _pictures(root: RunDir, info: ZonedInfo, results: Sequence[ZoneResult], notes: Notes) -> list[Html]:
     seed = int(info.fingerprint[:8] or "0", 16)
     with zoned_pictures(results, notes) as pictures:
-        return picture_sections(root, pictures, n_queries=len(info.queries), seed=seed)
+        return picture_sections(root, pictures, queries=info.queries, seed=seed)
 
 
 def _copy_reports(root: RunDir, results: Sequence[ZoneResult], notes: Notes) -> None:

@@ -1,6 +1,7 @@
-"""report.html: what a person looks at first. One file, offline, without script.
+"""report.html: what a person looks at first. One file, offline.
 
-1. Pictures come first: the overview with every object outlined, and the coverage map.
+1. The map comes first (`map.map_section`), then what shows without a script: the overview with every object
+   outlined, and the coverage map.
 2. Chips show random objects, the lowest scores and the largest. Then come tiles in which nothing was found: a
    wrong "nothing here" is the costlier mistake.
 3. Histograms, the status table, failures, what of each scene was not judged and the facts of the run follow.
@@ -24,19 +25,22 @@ from pipeline.schema.tiling import TileLattice
 from pipeline.write.coverage import Conservation
 from pipeline.write.georeference import affine_or_identity, crs_of
 from pipeline.write.records.record_keys import RecordKeys
+from pipeline.write.report.map.map_section import LATER_SECTIONS, map_section
 from pipeline.write.report.report_data import (
     EmptyTile,
     read_empty_tiles,
     read_failures,
-    read_statuses,
+    read_states,
+    statuses_of,
 )
-from pipeline.write.report.report_html import Html, raw, table, tag
+from pipeline.write.report.report_html import Html, table, tag
 from pipeline.write.report.report_images import (
     coverage_map,
     draw_shapes,
     query_colour,
 )
 from pipeline.write.report.report_objects import read_objects
+from pipeline.write.report.report_page import report_page
 from pipeline.write.report.report_scenes import scenes_section
 from pipeline.write.report.report_sections import (
     CHIP_PX,
@@ -50,7 +54,6 @@ from pipeline.write.report.report_sections import (
     overview_section,
     tile_card,
 )
-from pipeline.write.report.report_style import CONTENT_SECURITY_POLICY, STYLE
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, kept_text
 
@@ -79,6 +82,8 @@ def write_report(run_dir: RunDir, inputs: ReportInputs) -> StorePath:
     page = _Page(run_dir, inputs)
     sections = [
         page.header(),
+        page.map(),
+        LATER_SECTIONS,
         page.overview(),
         objects_section(run_dir, page.objects, page.lattice.grid, page.pixels),
         page.nothing_found(),
@@ -87,16 +92,7 @@ def write_report(run_dir: RunDir, inputs: ReportInputs) -> StorePath:
         scenes_section(inputs.info),
         page.facts(),
     ]
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=CONTENT_SECURITY_POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"Terraquery: {'; '.join(inputs.info.queries)}"),
-        tag("style", raw(STYLE)),
-    )
-    document = "<!doctype html>\n" + tag("html", head, tag("body", tag("main", *sections)), lang="en")
-    return run_dir.report.write_bytes(document.encode("utf-8", "replace"))
+    return run_dir.report.write_bytes(report_page(inputs.info.queries, sections, mapped=True))
 
 
 class _Page:
@@ -111,6 +107,7 @@ class _Page:
         self.pixels = Pixels(self.lattice.grid.window, inputs.overview_rgb, inputs.read_rgb)
         self.seed = int(inputs.info.fingerprint[:8] or "0", 16)
         self.objects = read_objects(run_dir, n_queries=len(self.info.queries), seed=self.seed)
+        self.states = read_states(run_dir, self.lattice)
 
     def header(self) -> Html:
         counts = self.objects.n_per_query
@@ -135,8 +132,19 @@ class _Page:
             "header", name, tag("ul", *pills, class_="queries"), tag("div", *cards, class_="cards"), *notes
         )
 
+    def map(self) -> Html:
+        return map_section(
+            self.run_dir,
+            self.objects,
+            self.pixels,
+            self.lattice.grid,
+            queries=self.info.queries,
+            states=self.states,
+            lattice=self.lattice,
+        )
+
     def overview(self) -> Html:
-        statuses = read_statuses(self.run_dir, self.lattice)
+        statuses = statuses_of(self.states)
         map_rgb = self.pixels.whole(MAP_PX) if self.pixels.overview is not None else None
         tiles = coverage_map(self.lattice, statuses, rgb=map_rgb, width_px=MAP_PX)
         return overview_section(self.run_dir, self.objects, self.lattice.grid, self.pixels, tiles=tiles)

@@ -44,8 +44,15 @@ chip cannot show.
 _COARSE = 1000
 """Steps that a coarse outline divides its longer side into: finer than the pixels of a chip."""
 
-SEVERITY = ("empty", "found", "failed")
-"""Statuses of one tile for several queries: the last of them is the tile's own."""
+TILE_STATES = ("outside", "nothing found", "no imagery", "under clouds", "gate", "found", "failed")
+"""What may become of a tile. Of several queries, or of several tiles in one cell, the last of them counts."""
+
+_NOT_JUDGED = {Reason.NODATA: "no imagery", Reason.CLOUD: "under clouds", Reason.GATE: "gate"}
+
+_STATE = ("status", "reason", "valid_share")
+
+_WHOLE = 0.9995
+"""Share of a tile's pixels from which on it counts as judged as a whole."""
 
 _NAME = ("query_index", "instance_id")
 
@@ -92,9 +99,9 @@ def read_outlines(
     shapes = [np.zeros(0, dtype=object)]
     queries = [np.zeros(0, dtype=np.int64)]
     for path in instance_files(run_dir):
-        move = _mover(path, grid)
-        for batch in rows_where(path, _named(outlined), by=_NAME, columns=("query_index", "geometry")):
-            geometries = _pixels(batch, grid, move)
+        move = mover(path, grid)
+        for batch in rows_where(path, named(outlined), by=_NAME, columns=("query_index", "geometry")):
+            geometries = _outlines(batch, grid, move)
             shapes.append(shapely.simplify(geometries, tolerance_px) if tolerance_px > 0 else geometries)
             queries.append(batch["query_index"].to_numpy().astype(np.int64))
     return np.concatenate(shapes), np.concatenate(queries)
@@ -110,13 +117,13 @@ def read_chips(run_dir: RunDir, keys: list[Key], grid: RunGrid) -> list[Chip]:
     )
     parts = {key: _ObjectRows() for key in keys}
     for path in instance_files(run_dir) if keys else []:
-        move = _mover(path, grid)
+        move = mover(path, grid)
         for batch in rows_where(
-            path, _named(names), by=_NAME, columns=(*_CHIP, "part_no", "tile_ids", "geometry")
+            path, named(names), by=_NAME, columns=(*_CHIP, "part_no", "tile_ids", "geometry")
         ):
             table = pa.Table.from_batches([batch])
             for i, (row, geometry) in enumerate(
-                zip(table.select(list(_CHIP)).to_pylist(), _pixels(batch, grid, move), strict=True)
+                zip(table.select(list(_CHIP)).to_pylist(), _outlines(batch, grid, move), strict=True)
             ):
                 if move is not None:
                     row["box_px"] = None
@@ -190,24 +197,42 @@ def read_statuses(run_dir: RunDir, lattice: TileLattice) -> NDArray[np.uint8]:
     """Read what became of every tile, (n_tile_rows, n_tile_cols): 0 = outside the AOI, else 1 + place in
     STATUS_COLOURS. A tile that failed for one query is failed, else one that found something is found. Raises
     RecordError for an unknown status."""
-    rank = np.array([0, *(SEVERITY.index(status) + 1 for status in STATUS_COLOURS)], dtype=np.uint8)
+    return statuses_of(read_states(run_dir, lattice))
+
+
+def read_states(run_dir: RunDir, lattice: TileLattice) -> NDArray[np.uint8]:
+    """Read the code of every tile (`state_codes`), (n_tile_rows, n_tile_cols): the highest of all queries."""
     worst = np.zeros((lattice.n_tile_rows, lattice.n_tile_cols), dtype=np.uint8)
-    for batch in batches(
-        run_dir.coverage, ["tile_row", "tile_col", "status", "reason"], coded=("status", "reason")
-    ):
-        codes = np.zeros(batch.num_rows, dtype=np.uint8)
-        for position, status in enumerate(STATUS_COLOURS, start=1):
-            codes[_equal(batch["status"], status)] = position
-        outside = _equal(batch["reason"], Reason.OUTSIDE_AOI.value)
-        if not (codes[~outside] > 0).all():
-            known = ", ".join(STATUS_COLOURS)
-            raise RecordError(
-                f"{run_dir.coverage} holds a status other than {known}. To fix: merge the block records again"
-            )
-        codes[outside] = 0
+    for batch in batches(run_dir.coverage, ["tile_row", "tile_col", *_STATE], coded=("status", "reason")):
         place = (batch["tile_row"].to_numpy(), batch["tile_col"].to_numpy())
-        np.maximum.at(worst, place, rank[codes])
-    return np.argsort(rank).astype(np.uint8)[worst]
+        np.maximum.at(worst, place, state_codes(batch, run_dir.coverage))
+    return worst
+
+
+def state_codes(batch: pa.RecordBatch, path: StorePath) -> NDArray[np.uint8]:
+    """What became of each row's tile: twice the place in TILE_STATES, and 1 more where models judged only a
+    part of the tile, for want of imagery. Raises RecordError for an unknown status; `path` is named in it."""
+    codes = np.zeros(batch.num_rows, dtype=np.uint8)
+    codes[_equal(batch["status"], TileStatus.EMPTY.value)] = TILE_STATES.index("nothing found")
+    for reason, name in _NOT_JUDGED.items():
+        codes[_equal(batch["reason"], reason.value)] = TILE_STATES.index(name)
+    for status in (TileStatus.FOUND, TileStatus.FAILED):
+        codes[_equal(batch["status"], status.value)] = TILE_STATES.index(status.value)
+    outside = _equal(batch["reason"], Reason.OUTSIDE_AOI.value)
+    if not (codes[~outside] > 0).all():
+        known = ", ".join(STATUS_COLOURS)
+        raise RecordError(f"{path} holds a status other than {known}. To fix: merge the block records again")
+    codes[outside] = 0
+    share = batch["valid_share"].to_numpy(zero_copy_only=False)
+    judged = np.isin(codes, [TILE_STATES.index(name) for name in ("nothing found", "gate", "found")])
+    return np.asarray(2 * codes + (judged & (share < _WHOLE)), dtype=np.uint8)
+
+
+def statuses_of(states: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Codes (...) as statuses: 0 = outside the AOI, else 1 + place in STATUS_COLOURS."""
+    place = {name: 1 + at for at, name in enumerate(STATUS_COLOURS)}
+    of_state = [0, *(place.get(name, place["empty"]) for name in TILE_STATES[1:])]
+    return np.array(of_state, dtype=np.uint8)[states // 2]
 
 
 def read_failures(run_dir: RunDir, *, limit: int) -> list[tuple[str, str, str]]:
@@ -266,7 +291,7 @@ def read_empty_tiles(
     return sorted(tiles, key=lambda tile: (tile.tile_row, tile.tile_col))
 
 
-def _named(names: ObjectNames | None) -> Callable[[pa.Table], NDArray[np.bool_]]:
+def named(names: ObjectNames | None) -> Callable[[pa.Table], NDArray[np.bool_]]:
     """Whether a row belongs to one of these objects; None = every row."""
 
     def wanted(rows: pa.Table) -> NDArray[np.bool_]:
@@ -281,7 +306,7 @@ def _equal(column: pa.Array | pa.ChunkedArray, text: str) -> NDArray[np.bool_]:
     return np.asarray(pc.equal(column, text).to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
-def _mover(path: StorePath, grid: RunGrid) -> Transformer | None:
+def mover(path: StorePath, grid: RunGrid) -> Transformer | None:
     """What moves geometries of a file to the CRS of the grid. None: they are there."""
     with open_parquet(path) as file:
         geo = (file.metadata.metadata or {}).get(b"geo")
@@ -291,9 +316,13 @@ def _mover(path: StorePath, grid: RunGrid) -> Transformer | None:
     return Transformer.from_crs(CRS.from_json_dict(own), CRS.from_wkt(grid.crs_wkt), always_xy=True)
 
 
-def _pixels(batch: pa.RecordBatch, grid: RunGrid, move: Transformer | None) -> NDArray[np.object_]:
-    shapes = np.asarray(shapely.from_wkb(batch["geometry"].to_pylist()), dtype=object)
+def pixels_of(shapes: NDArray[np.object_], grid: RunGrid, move: Transformer | None) -> NDArray[np.object_]:
+    """Geometries (n,) of a file in pixels of the grid; `move`: the file's `mover`."""
     return to_pixels(shapes if move is None else moved(shapes, move), grid)
+
+
+def _outlines(batch: pa.RecordBatch, grid: RunGrid, move: Transformer | None) -> NDArray[np.object_]:
+    return pixels_of(np.asarray(shapely.from_wkb(batch["geometry"].to_pylist()), dtype=object), grid, move)
 
 
 def moved(shapes: NDArray[np.object_], move: Transformer) -> NDArray[np.object_]:

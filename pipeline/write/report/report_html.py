@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from pipeline.files.public_text import public_text
 
-_VOID = frozenset({"meta", "img", "br", "col"})
+_VOID = frozenset({"meta", "img", "br", "col", "input"})
 
 
 class Html(str):

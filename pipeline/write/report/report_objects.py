@@ -24,6 +24,9 @@ from pipeline.write.run_dir import RunDir
 MAX_OUTLINES = 20_000
 """Most objects outlined on the overview; when there are more, the largest ones are."""
 
+MAX_DOUBTFUL = 2_000
+"""Most objects that the map holds for their low score, beside the outlined ones."""
+
 N_RANDOM = 12
 N_LOWEST = 6
 N_LARGEST = 6
@@ -98,11 +101,23 @@ class ObjectSummary:
     m2: AreaCounts
     outlined: ObjectNames | None
     """The MAX_OUTLINES largest objects. None: there are no more than that."""
+    doubtful: ObjectNames
+    """The MAX_DOUBTFUL objects with the lowest scores."""
     groups: dict[str, list[Key]]
     """Group -> objects to show as chips, in order."""
 
     def __len__(self) -> int:
         return int(self.n_per_query.sum())
+
+    @property
+    def mapped(self) -> ObjectNames | None:
+        """Those that the map holds: the largest, and those with the lowest scores. None: all."""
+        if self.outlined is None:
+            return None
+        return ObjectNames(
+            query_index=np.concatenate([self.outlined.query_index, self.doubtful.query_index]),
+            instance_id=np.concatenate([self.outlined.instance_id, self.doubtful.instance_id]),
+        )
 
 
 class FirstRows:
@@ -135,9 +150,9 @@ def read_objects(run_dir: RunDir, *, n_queries: int, seed: int) -> ObjectSummary
     """One pass over the instances of a run; `seed` decides the random sample.
 
     Memory in bytes: 40 per row of one batch (32,768 rows), several times over while it is counted; 64 x
-    MAX_OUTLINES for the overview; about 3,000 per query; 44 per row of objects in several parts. Only an
-    object of more than `[stitch] split_tiles` tiles (10,000) has those, one per square of `part_tiles` (64)
-    tiles.
+    MAX_OUTLINES for the overview, 40 x MAX_DOUBTFUL for the map; about 3,000 per query; 44 per row of objects
+    in several parts. Only an object of more than `[stitch] split_tiles` tiles (10,000) has those, one per
+    square of `part_tiles` (64) tiles.
 
     Raises InputError when there are no instance files or they are of more than `n_queries` queries.
     """
@@ -235,7 +250,7 @@ class _Pass:
         self._px = _AreaTally(n_queries)
         self._m2 = _AreaTally(n_queries)
         self._largest = FirstRows(N_LARGEST, width=3)
-        self._lowest = FirstRows(N_LOWEST + N_LARGEST, width=3)
+        self._lowest = FirstRows(max(N_LOWEST + N_LARGEST, MAX_DOUBTFUL), width=3)
         self._random = [FirstRows(N_RANDOM + N_LOWEST + N_LARGEST, width=2) for _ in range(n_queries)]
         self._outlined = FirstRows(MAX_OUTLINES, width=4)
 
@@ -260,12 +275,15 @@ class _Pass:
     def summary(self) -> ObjectSummary:
         _, _, query, instance = self._outlined.columns
         names = ObjectNames(query_index=query.astype(np.int64), instance_id=instance.astype(np.uint64))
+        _, low, asked = (column[:MAX_DOUBTFUL] for column in self._lowest.columns)
+        doubtful = ObjectNames(query_index=asked.astype(np.int64), instance_id=low.astype(np.uint64))
         return ObjectSummary(
             n_per_query=self._n_per_query,
             score_counts=self._score_counts,
             px=self._px.counts(),
             m2=self._m2.counts(),
             outlined=names if self._n_per_query.sum() > MAX_OUTLINES else None,
+            doubtful=doubtful,
             groups=self._groups(),
         )
 
@@ -280,7 +298,7 @@ class _Pass:
         _, low, asked = self._lowest.columns
         return choose(
             largest=list(zip(of.tolist(), large.tolist(), strict=True)),
-            lowest=list(zip(asked.tolist(), low.tolist(), strict=True)),
+            lowest=list(zip(asked.tolist(), low.tolist(), strict=True))[: N_LOWEST + N_LARGEST],
             random=[(query, instance) for _, _, query, instance in sorted(turns)],
         )
 

@@ -15,10 +15,10 @@ from urllib.parse import quote
 
 from pipeline.files.store.store_path import StorePath
 from pipeline.write.coverage import Conservation
-from pipeline.write.report.report_html import Html, raw, table, tag
+from pipeline.write.report.report_html import Html, table, tag
 from pipeline.write.report.report_images import query_colour
+from pipeline.write.report.report_page import report_page
 from pipeline.write.report.report_sections import css
-from pipeline.write.report.report_style import CONTENT_SECURITY_POLICY, STYLE
 from pipeline.write.run_dir import RunDir
 from pipeline.write.zoned.zoned_json import ZonedInfo
 
@@ -35,16 +35,8 @@ def write_zoned_page(
     """Write report.html into the snapshot of `root`.
 
     `n_instances`: per query; `reports`: per zone, the path of its report below this page (None: it has none);
-    `pictures`: sections that are shown first.
+    `pictures`: sections that are shown first, of which one is a map.
     """
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=CONTENT_SECURITY_POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"Terraquery: {'; '.join(info.queries)}"),
-        tag("style", raw(STYLE)),
-    )
     sections = [
         _header(info, conservation, n_instances),
         *pictures,
@@ -53,8 +45,7 @@ def write_zoned_page(
         _tiles(info, conservation),
         _facts(info),
     ]
-    page = tag("html", head, tag("body", tag("main", *sections)), lang="en")
-    return root.report.write_bytes(("<!doctype html>\n" + page).encode("utf-8", "replace"))
+    return root.report.write_bytes(report_page(info.queries, sections, mapped=bool(pictures)))
 
 
 def _header(info: ZonedInfo, conservation: Conservation, n_instances: Sequence[int]) -> Html:

@@ -1,7 +1,7 @@
 """Pictures in the report of several zones, all on one grid that lies under them.
 
-1. Overview and chips are those of an ordinary report (`report_sections`): outlines are moved from longitude
-   and latitude to the picture's grid, where the imagery of all zones is at hand.
+1. Map, overview and chips are those of an ordinary report (`report_sections`): outlines are moved from
+   longitude and latitude to the picture's grid, where the imagery of all zones is at hand.
 2. `tile_map` draws the tiles of all zones. Where zones overlap, a failed tile covers a found one, and that an
    empty one.
 3. `nothing_found` takes tiles in turns from the zones.
@@ -21,17 +21,25 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from pipeline.geo.globe import LONLAT_CRS
-from pipeline.schema.tile_answers import Reason
 from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.write.georeference import to_pixels
 from pipeline.write.plan_table import core_polygons
 from pipeline.write.records.record_keys import RecordKeys
-from pipeline.write.report.report_data import N_NOTHING, SEVERITY, EmptyTile, moved, read_empty_tiles
+from pipeline.write.report.map.map_ground import MAX_CELLS
+from pipeline.write.report.map.map_section import LATER_SECTIONS, map_section
+from pipeline.write.report.report_data import (
+    N_NOTHING,
+    EmptyTile,
+    moved,
+    read_empty_tiles,
+    state_codes,
+    statuses_of,
+)
 from pipeline.write.report.report_html import Html
 from pipeline.write.report.report_images import (
-    STATUS_COLOURS,
     Rgb,
     Shape,
+    blank,
     chip_window,
     draw_shapes,
     status_map,
@@ -77,12 +85,18 @@ class ZonedPictures:
     read_rgb: ReadRgb | None = None
 
 
-def picture_sections(root: RunDir, pictures: ZonedPictures, *, n_queries: int, seed: int) -> list[Html]:
-    """Make overview, objects, tiles in which nothing was found, and distributions."""
+def picture_sections(
+    root: RunDir, pictures: ZonedPictures, *, queries: Sequence[str], seed: int
+) -> list[Html]:
+    """Make map, overview, objects, tiles in which nothing was found, and distributions."""
     grid = pictures.grid
     pixels = Pixels(grid.window, pictures.overview_rgb, pictures.read_rgb)
-    objects = read_objects(root, n_queries=n_queries, seed=seed)
+    objects = read_objects(root, n_queries=len(queries), seed=seed)
+    shape = blank(grid.window, side_px=MAX_CELLS).shape[:2]
+    states = read_tile_states(root, grid, shape)
     return [
+        map_section(root, objects, pixels, grid, queries=queries, states=states, lattice=None),
+        LATER_SECTIONS,
         overview_section(root, objects, grid, pixels, tiles=tile_map(root, grid, pixels)),
         objects_section(root, objects, grid, pixels),
         nothing_found(pictures, pixels, seed=seed),
@@ -101,30 +115,35 @@ def read_tile_statuses(root: RunDir, grid: RunGrid, shape: Sequence[int]) -> NDA
     """Read statuses of the tiles into a picture of the grid, `shape` (h, w): 0 = nobody looked there, else
     1 + place in STATUS_COLOURS. A tile is at least a pixel.
     """
+    return statuses_of(read_tile_states(root, grid, shape))
+
+
+def read_tile_states(root: RunDir, grid: RunGrid, shape: Sequence[int]) -> NDArray[np.uint8]:
+    """Read the codes of the tiles (`report_data.state_codes`) into a picture of the grid, `shape` (h, w). A
+    tile is at least a pixel; where several lie, the highest code counts.
+    """
     height, width = shape
     scale = Affine.scale(grid.width / width, grid.height / height)
     worst = np.zeros((height, width), dtype=np.uint8)
     move = Transformer.from_crs(LONLAT_CRS, grid.crs_wkt, always_xy=True)
-    for batch in batches(root.coverage, ["status", "reason", "geometry"]):
-        status = np.asarray(batch["status"].to_pylist())
-        looked_at = np.asarray(batch["reason"].to_pylist()) != Reason.OUTSIDE_AOI.value
+    columns = ["status", "reason", "valid_share", "geometry"]
+    for batch in batches(root.coverage, columns):
+        codes = state_codes(batch, root.coverage)
         cores = np.asarray(shapely.from_wkb(batch["geometry"].to_pylist()), dtype=object)
-        for rank, name in enumerate(SEVERITY, start=1):
-            chosen = to_pixels(moved(cores[looked_at & (status == name)], move), grid)
-            if len(chosen):
-                np.maximum(
-                    worst,
-                    rasterio.features.rasterize(
-                        ((shape, rank) for shape in chosen),
-                        out_shape=(height, width),
-                        transform=scale,
-                        all_touched=True,
-                        dtype="uint8",
-                    ),
-                    out=worst,
-                )
-    place = np.array([0, *(1 + list(STATUS_COLOURS).index(name) for name in SEVERITY)], dtype=np.uint8)
-    return np.asarray(place[worst])
+        for code in np.unique(codes[codes > 0]).tolist():
+            chosen = to_pixels(moved(cores[codes == code], move), grid)
+            np.maximum(
+                worst,
+                rasterio.features.rasterize(
+                    ((outline, code) for outline in chosen),
+                    out_shape=(height, width),
+                    transform=scale,
+                    all_touched=True,
+                    dtype="uint8",
+                ),
+                out=worst,
+            )
+    return worst
 
 
 def nothing_found(pictures: ZonedPictures, pixels: Pixels, *, seed: int) -> Html:

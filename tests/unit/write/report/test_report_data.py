@@ -24,11 +24,14 @@ from pipeline.write.records.block_records import write_block_record
 from pipeline.write.records.record_keys import AlikeKeys
 from pipeline.write.report import report_data
 from pipeline.write.report.report_data import (
+    TILE_STATES,
     read_chips,
     read_empty_tiles,
     read_failures,
     read_outlines,
     read_statuses,
+    state_codes,
+    statuses_of,
 )
 from pipeline.write.report.report_objects import ObjectNames
 from pipeline.write.run_dir import RunDir
@@ -221,6 +224,7 @@ def ledger(path: Path, lattice: TileLattice, statuses: list[str], reasons: list[
         "query_index": np.zeros(len(rows), dtype=np.int32),
         "status": statuses,
         "reason": reasons,
+        "valid_share": np.ones(len(rows), dtype=np.float32),
         "error": [f"e{i}" for i in range(len(rows))],
     }
     path.mkdir(exist_ok=True)
@@ -245,6 +249,32 @@ def test_the_ledger_is_read_through_all_row_groups(tmp_path: Path) -> None:
         read_statuses(ledger(tmp_path, lattice, ["lost"], [""]), lattice)
 
 
+def test_every_reason_is_a_state_and_an_unknown_status_is_none(tmp_path: Path) -> None:
+    kinds = {
+        ("found", ""): "found",
+        ("empty", "prompter"): "nothing found",
+        ("empty", "verifier"): "nothing found",
+        ("empty", "nodata"): "no imagery",
+        ("empty", "cloud"): "under clouds",
+        ("empty", "gate"): "gate",
+        ("empty", "outside_aoi"): "outside",
+        ("failed", "timeout"): "failed",
+    }
+    rows = pa.RecordBatch.from_pydict(
+        {
+            "status": [status for status, _ in kinds] * 2,
+            "reason": [reason for _, reason in kinds] * 2,
+            "valid_share": [1.0] * len(kinds) + [0.5] * len(kinds),
+        }
+    )
+    codes = state_codes(rows, RunDir(tmp_path).coverage)
+    whole, part = codes[: len(kinds)], codes[len(kinds) :]
+    assert [TILE_STATES[code // 2] for code in whole] == list(kinds.values())
+    judged = [name in ("found", "nothing found", "gate") for name in kinds.values()]
+    assert (part - whole).tolist() == [int(each) for each in judged]
+    np.testing.assert_array_equal(statuses_of(whole), [1, 2, 2, 2, 2, 2, 0, 3])
+
+
 def test_a_tile_of_several_queries_shows_what_is_not_to_be_overlooked(tmp_path: Path) -> None:
     """Two queries of four tiles, in every order of statuses; a failure that both share is told once."""
     lattice = lattice_of(grid_of(width=40, height=10))
@@ -258,6 +288,7 @@ def test_a_tile_of_several_queries_shows_what_is_not_to_be_overlooked(tmp_path: 
             "block_id": "b00000_00000",
             "status": status,
             "reason": {"found": "", "empty": "prompter", "failed": "timeout"}[status],
+            "valid_share": 1.0,
             "error": "late" if status == "failed" else "",
         }
         for col, pair in enumerate(pairs)

@@ -14,7 +14,7 @@ from record_world import QUERIES, golden_run, grid_of
 from pipeline.errors import SourceError
 from pipeline.schema.tiling import Window
 from pipeline.write.report.report_html import Html
-from pipeline.write.report.report_objects import ObjectSummary, read_objects
+from pipeline.write.report.report_objects import ObjectNames, ObjectSummary, read_objects
 from pipeline.write.report.report_sections import (
     Pixels,
     css,
@@ -99,6 +99,9 @@ def test_nothing_is_said_in_words(tmp_path: Path) -> None:
         px=None,  # type: ignore[arg-type]
         m2=None,  # type: ignore[arg-type]
         outlined=None,
+        doubtful=ObjectNames(
+            query_index=np.zeros(0, dtype=np.int64), instance_id=np.zeros(0, dtype=np.uint64)
+        ),
         groups={},
     )
     pixels = Pixels(GRID, None, None)

@@ -76,7 +76,9 @@ def images_of(markup: str) -> dict[str, NDArray[np.int64]]:
 
 
 def test_objects_of_all_zones_are_drawn_once_where_they_are(pictures: ZonedPictures, tmp_path: Path) -> None:
-    overview, objects, _, distributions = picture_sections(published(tmp_path), pictures, n_queries=1, seed=1)
+    _, _, overview, objects, _, distributions = picture_sections(
+        published(tmp_path), pictures, queries=["roofs"], seed=1
+    )
     assert "3 objects" in overview
     image = images_of(overview)["overview of the imagery with outlines of all objects"]
     assert image.shape == (1200, 1200, 3)
@@ -106,7 +108,7 @@ def test_the_map_shows_the_tiles_of_all_zones(pictures: ZonedPictures, tmp_path:
     assert (statuses[:44] == 0).all()
     assert (statuses[156:] == 0).all()
     assert (statuses[:, :14] == 0).all()
-    overview = picture_sections(published(tmp_path), pictures, n_queries=1, seed=1)[0]
+    overview = picture_sections(published(tmp_path), pictures, queries=["roofs"], seed=1)[2]
     shown = images_of(overview)["map of tile statuses"]
     red, green, _ = shown[205:240, 95:145].reshape(-1, 3).mean(axis=0)
     assert red > green + 40
@@ -116,6 +118,6 @@ def test_the_map_shows_the_tiles_of_all_zones(pictures: ZonedPictures, tmp_path:
 
 def test_without_imagery_it_is_drawn_on_paper(pictures: ZonedPictures, tmp_path: Path) -> None:
     plain = ZonedPictures(grid=GRID, zones=pictures.zones)
-    overview, objects, *_ = picture_sections(published(tmp_path), plain, n_queries=1, seed=1)
+    _, _, overview, objects, *_ = picture_sections(published(tmp_path), plain, queries=["roofs"], seed=1)
     assert len(images_of(overview)) == 2
     assert len(images_of(objects)) == 3
