@@ -267,7 +267,7 @@ def _write_tables(
             oriented=plan.oriented,
             edited=plan.edited,
             confidence=confidence,
-            text="" if cleaning is None else cleaning.text,
+            text="" if cleaning is None or outlines is None else cleaning.text + outlines.note,
         )
         if plan.gpkg:
             write_geo_package(

@@ -26,6 +26,8 @@ class OutlineStore:
 
     def __init__(self, path: Path, join: Join) -> None:
         """path: a file that does not exist yet. It belongs to whoever made its folder."""
+        self.note = ""
+        """What came of it, for the layer's description."""
         self._join = join
         self._file = sqlite3.connect(path)
         self._file.execute("PRAGMA journal_mode = OFF")
@@ -50,6 +52,18 @@ class OutlineStore:
     def close_pieces(self) -> None:
         """All pieces are there; from now on they are asked for."""
         self._file.execute("CREATE INDEX by_id ON pieces (query, id)")
+
+    def ids(self, query_index: int) -> NDArray[np.uint64]:
+        """Ids of the objects of a query of which pieces were filed, ascending."""
+        rows = self._file.execute("SELECT DISTINCT id FROM pieces WHERE query = ?", (query_index,)).fetchall()
+        return np.sort(np.array([number for (number,) in rows], dtype=np.int64).astype(np.uint64))
+
+    def replace(self, query_index: int, instance_id: int, outline: shapely.Geometry) -> None:
+        """Put one outline in the place of an object's pieces."""
+        number = int(np.uint64(instance_id).astype(np.int64))
+        self._file.execute("DELETE FROM pieces WHERE query = ? AND id = ?", (query_index, number))
+        row = query_index, number, shapely.to_wkb(outline)
+        self._file.execute("INSERT INTO pieces VALUES (?, ?, ?)", row)
 
     def outlines(self, query_index: int, ids: NDArray[np.uint64]) -> Geometries:
         """(n,) outlines of the objects; None for one of which no piece was filed."""
