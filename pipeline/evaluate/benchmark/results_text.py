@@ -49,7 +49,7 @@ def results_markdown(results: Results) -> str:
     ]
     parts.append(
         "## Outcomes\n\n"
-        + _table(["outcome", "samples"], [[name, str(n)] for name, n in results["outcomes"].items()])
+        + markdown_table(["outcome", "samples"], [[name, str(n)] for name, n in results["outcomes"].items()])
     )
     if results["notes"]:
         parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in results["notes"]))
@@ -119,7 +119,7 @@ def verifier_text(results: Results) -> str:
 
 def _figures(results: Results) -> str:
     rows = [[title, *_percent_cells(results["figures"][name])] for name, title in _TITLES.items()]
-    return _table(["figure", "%", "interval", "n"], rows)
+    return markdown_table(["figure", "%", "interval", "n"], rows)
 
 
 def _conventions(results: Results) -> str:
@@ -128,7 +128,7 @@ def _conventions(results: Results) -> str:
         [name, *(_percent(values[figure]) for figure in names)]
         for name, values in results["conventions"].items()
     ]
-    return "The same answers under every convention:\n\n" + _table(
+    return "The same answers under every convention:\n\n" + markdown_table(
         ["convention", "gIoU", "cIoU", "P@0.5"], rows
     )
 
@@ -147,7 +147,7 @@ def _rejection(results: Results) -> str:
             f"{table['n_present'] - table['falsely_rejected']}",
         ],
     ]
-    text = "Rejection, n (%):\n\n" + _table(["target", 'said "nothing here"', "did not"], rows)
+    text = "Rejection, n (%):\n\n" + markdown_table(["target", 'said "nothing here"', "did not"], rows)
     return f"{text}\n\n{_false_alarms(results['false_alarms'])}"
 
 
@@ -165,8 +165,9 @@ def _pixels(results: Results) -> str:
     entries = [results["pixel_metrics"][name] for name in PIXEL_METRICS]
     rows = [[_percent(entry["value"]) for entry in entries], [_interval(entry) for entry in entries]]
     tolerance = results["protocol"]["boundary_tolerance"]
-    return f"GeoSeg's pixel metrics, mean over samples (BF: outlines within {tolerance}):\n\n" + _table(
-        _PIXEL_TITLES, rows
+    return (
+        f"GeoSeg's pixel metrics, mean over samples (BF: outlines within {tolerance}):\n\n"
+        + markdown_table(_PIXEL_TITLES, rows)
     )
 
 
@@ -176,11 +177,12 @@ def _stratum(name: str, table: Mapping[str, Stratum]) -> str:
     for value, entry in table.items():
         rows.append([value, str(entry["n"]), *(_cell(entry[figure]) for figure in STRATUM_FIGURES)])
         pixels.append([value, *(_cell(entry["pixel_metrics"][metric]) for metric in PIXEL_METRICS)])
-    figures = _table([name, "n", *(_TITLES[figure] for figure in STRATUM_FIGURES)], rows)
-    return f"## By {name}\n\n{figures}\n\n{_table([name, *_PIXEL_TITLES], pixels)}"
+    figures = markdown_table([name, "n", *(_TITLES[figure] for figure in STRATUM_FIGURES)], rows)
+    return f"## By {name}\n\n{figures}\n\n{markdown_table([name, *_PIXEL_TITLES], pixels)}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table whose columns line up. A bar within a cell is escaped."""
     lines = [list(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     text = [
