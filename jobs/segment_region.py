@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.options import plain_numbers
+from pipeline.run.added.add_flags import add_query_option, added_request
 from pipeline.run.box_flags import add_box_option, with_refined_boxes
 from pipeline.run.everything_flags import (
     add_crop_option,
@@ -58,6 +59,9 @@ EXAMPLES = """examples:
   python jobs/segment_region.py --update --aoi region.geojson --source "/data/june/*.tif" \\
       --source "/data/july/*.tif" --query "storage tanks" --out out/region
 
+  # a further query for a finished run: only it is asked, the results of the others stay
+  python jobs/segment_region.py --out out/region --add-query "swimming pools"
+
   # known locations in, shapes out, on a CPU: no language model is loaded, MobileSAM draws (make mobile-sam)
   python jobs/segment_region.py --source ortho.tif --whole-scene --prompts buildings.geojson \\
       --preset mobile-sam --out out/buildings
@@ -91,6 +95,14 @@ With --update the same --out goes on with a larger area, further scenes or other
 these touch are done again, objects elsewhere keep their ids, and readers see the earlier result until the new
 one is whole. The grid stays as it was: begin with --grid-area where the area or the imagery is going to grow.
 So it is over several zones (scenes of several CRSs); give --grid-area again where a zone may be added.
+
+With --add-query a finished run is asked more. The command names --out and the new queries; all else comes
+from the run, and its imagery and models must be what they were. Each block is read again and asked the new
+queries alone, so it costs what they cost. Records, objects, ids and rasters of the earlier queries stay as
+they are, byte for byte; queries never compete for pixels. Readers see the earlier result until the new one is
+whole. The same command goes on after an interruption, and until it has ended no other command changes the
+run. Afterwards it is a run of all its queries: --update and jobs/restitch_region.py take it as such, and its
+own command has to name them all. --max-cost and --max-hours count an addition anew.
 
 Tiles that take too long, or that kill the process that works on them, are set aside with their reason, and
 their neighbours are done; so are the tiles of a host that does not answer. Where tile after tile fails for
@@ -163,6 +175,7 @@ def _add_inputs(top: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--queries-from", metavar="FILE", help='JSON list of {"query": ...}, as written by jobs/make_world.py'
     )
+    add_query_option(what)
     what.add_argument("--first", type=int, metavar="N", help="of --queries-from, only the first N")
 
 
@@ -509,9 +522,13 @@ def main(argv: list[str] | None = None) -> int:
                 came=f"--zone {args.zone} alone",
                 remedy="add --explain-tile R C, or drop it: a run always does all zones",
             )
+        heed_grace(args.grace)
+        if args.add_query:
+            from pipeline.run.added.add_flow import add_queries
+
+            return add_queries(added_request(args, parser().parse_args(["--out", args.out])))
         from pipeline.run.flow import run_region
 
-        heed_grace(args.grace)
         return run_region(request_of(args))
 
     return exit_code(work)

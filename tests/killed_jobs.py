@@ -164,12 +164,19 @@ def _tell_todo(file: Path) -> None:
     from pipeline.run import flow
     from pipeline.run.infer.steps import RunContext
     from pipeline.run.todo import Todo as Found
+    from pipeline.write.records.record_keys import RecordKeys
 
     find = flow.todo
 
-    def told(context: RunContext, *, retry_failed: bool, update: bool = False) -> Found:
+    def told(
+        context: RunContext,
+        *,
+        retry_failed: bool,
+        update: bool = False,
+        before: RecordKeys | None = None,
+    ) -> Found:
         begun = sorted(context.journal.in_progress())
-        found = find(context, retry_failed=retry_failed, update=update)
+        found = find(context, retry_failed=retry_failed, update=update, before=before)
         left = [block.block_id for block in found.blocks]
         file.write_text(json.dumps({"left": left, "begun": sorted(set(begun) & set(left))}))
         return found

@@ -18,6 +18,9 @@ from pathlib import Path
 from pipeline.errors import BudgetSpentError
 from pipeline.files.raster_access import PROCESS_CACHE_MB, SMALL_CACHE_MB, set_process_defaults
 from pipeline.files.run_times import fixed_time
+from pipeline.run.added.asked_before import parts_of
+from pipeline.run.added.claim_added import claim_added
+from pipeline.run.added.plan_added import asked_before
 from pipeline.run.budget import Budget, SpendingOptions, open_budget
 from pipeline.run.closing import MergedRun, close_run
 from pipeline.run.config import Runner, RunnerChoice
@@ -132,7 +135,7 @@ def run_together(
         locks = [stack.enter_context(sole_driver(plan.request.out, say=say)) for plan in plans]
         claimed = []
         for name, plan in zip(names, plans, strict=True):
-            claimed.append(claim(plan, say=say))
+            claimed.append((claim if plan.before is None else claim_added)(plan, say=say))
             text = imagery_text([source.to_dict() for source in claimed[-1].context.scene_sources])
             say(f"\n{name}\n{text}" if name else text)
         contexts = [each.context for each in claimed]
@@ -146,12 +149,18 @@ def run_together(
             work = []
             for name, plan, context in zip(names, plans, contexts, strict=True):
                 request = plan.request
-                left = todo(context, retry_failed=request.retry_failed, update=request.update)
+                asked = asked_before(plan)
+                left = todo(
+                    context,
+                    retry_failed=request.retry_failed,
+                    update=request.update,
+                    before=None if asked is None else asked.keys,
+                )
                 for note in left.notes:
                     screen.say(f"note: {name}{note}")
                 if left.blocks:
                     context = with_ranker(context, plan.parameters, screen.say)
-                work.append((replace(context, redone=left.redone), left))
+                work += parts_of(replace(context, redone=left.redone), left, asked)
             infer(work, runner=runner, screen=screen, events=events, budget=budget)
             inference_s = time.monotonic() - started
             runs = []

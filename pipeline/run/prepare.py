@@ -106,6 +106,8 @@ class PlannedRun:
     """What was asked of catalogues."""
     models: CheckedModels = field(default_factory=CheckedModels)
     """What is known of the models before they are loaded."""
+    before: RunInfo | None = None
+    """run.json of the finished run to which queries are added (pipeline.run.added). None: none are."""
 
     @property
     def fingerprint(self) -> str:

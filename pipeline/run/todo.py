@@ -32,6 +32,8 @@ class Changes:
     n_new: int
     n_out: int
     """Records of blocks that are not planned any more."""
+    n_more: int = 0
+    """Blocks that are asked added queries alone: their answers to the others stay."""
 
     def text(self, *, would: bool = False, new: str = "new") -> str:
         """Tell the counts, as what is done or `would` be. `new`: what blocks without a record are called."""
@@ -39,7 +41,8 @@ class Changes:
         stays = "would stay" if would else "stays" if self.n_stay == 1 else "stay"
         whys = "; ".join(f"{count} for {why}" for why, count in Counter(self.again.values()).most_common())
         again = f"{len(self.again)} {'would be ' if would else ''}done again" + (f" ({whys})" if whys else "")
-        return f"{stay} {stays} as they are, {again}, {self.n_new} {new}"
+        more = f"{self.n_more} asked the added queries alone, " if self.n_more else ""
+        return f"{stay} {stays} as they are, {more}{again}, {self.n_new} {new}"
 
     def set_aside_text(self) -> str:
         """Say what becomes of records of blocks that are not planned any more. Empty: there are none."""
@@ -62,18 +65,25 @@ class Todo:
     notes: tuple[str, ...] = ()
     redone: Mapping[str, str] = field(default_factory=dict)
     """block_id -> seal of the record of a block that is done although it has one."""
+    asked_more: frozenset[str] = frozenset()
+    """block_ids of `blocks` that are asked added queries alone."""
 
 
-def todo(context: RunContext, *, retry_failed: bool, update: bool = False) -> Todo:
+def todo(
+    context: RunContext, *, retry_failed: bool, update: bool = False, before: RecordKeys | None = None
+) -> Todo:
     """Find the blocks that have no usable record of their inputs, and those that needed a scene which can be
     read by now; with `retry_failed` all with a failed tile. `update`: say also what stays and what is new.
-    Writes nothing.
+    `before`: what records are of that lack nothing but added queries. Writes nothing.
     """
     run_dir = RunDir(context.run_dir)
     planned = list(context.plan.blocks())
     done = done_blocks(run_dir, context.keys, [block.block_id for block in planned])
+    more = frozenset() if before is None else _of_inputs(done, before)
     touched = _touched(done, context.keys)
-    damaged = {name: why for name, why in sorted(done.unusable.items()) if name not in touched}
+    damaged = {
+        name: why for name, why in sorted(done.unusable.items()) if name not in touched and name not in more
+    }
     notes = [f"block record {name} is done again: {why}" for name, why in damaged.items()]
     healed = _healed(context, run_dir)
     again = {
@@ -92,6 +102,7 @@ def todo(context: RunContext, *, retry_failed: bool, update: bool = False) -> To
         again=touched | dict.fromkeys(damaged, "a record that is not usable") | again,
         n_new=len(planned) - len(done.done) - len(done.unusable),
         n_out=_n_out(run_dir, {block.block_id for block in planned}) if update else 0,
+        n_more=len(more),
     )
     if update or touched:
         notes += [text for text in (changes.text(), changes.set_aside_text()) if text]
@@ -102,6 +113,7 @@ def todo(context: RunContext, *, retry_failed: bool, update: bool = False) -> To
         changes=changes,
         notes=tuple(notes),
         redone={name: done.done[name] for name in sorted(again)},
+        asked_more=more,
     )
 
 
@@ -113,6 +125,13 @@ def _touched(done: DoneBlocks, keys: RecordKeys) -> dict[str, str]:
     """block_id -> why it is done again, of blocks whose tiles or scenes have changed."""
     found = {name: why_again(inputs, key_of(keys, name)) for name, inputs in done.other_inputs.items()}
     return {name: why for name, why in found.items() if why}
+
+
+def _of_inputs(done: DoneBlocks, keys: RecordKeys) -> frozenset[str]:
+    """The block_ids of records that are whole and of these inputs."""
+    return frozenset(
+        name for name, inputs in done.other_inputs.items() if key_of(keys, name).inputs == inputs
+    )
 
 
 def _n_out(run_dir: RunDir, planned: Set[str]) -> int:

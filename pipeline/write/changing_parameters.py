@@ -1,8 +1,9 @@
-"""Which parameters of a run may change while it goes on with its block records (`--update`).
+"""Which parameters of a run may change while it goes on with its block records (`--update`, `--add-query`).
 
 Area, scenes and their dates may: the records of blocks that they do not touch stay. `items` and `clouds` say
 how scenes of catalogues are read and what clouds mean. They come and go with the scenes that they are about,
-and must not change while there are such scenes.
+and must not change while there are such scenes. Queries may be added after those that there are
+(`is_addition`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,20 @@ def is_update(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
         return all(zoned) and _same_for_all_zones(before, now)
     same = canonical(shared_parameters(before)) == canonical(shared_parameters(now))
     return same and _same_where_both(before, now)
+
+
+def is_addition(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a run differs from an earlier one by nothing but queries that are added after its own
+    (`--add-query`). Runs of several zones name their zones by fingerprints, which follow.
+    """
+    was = list(before.get("queries", ()))
+    asked = list(now.get("queries", ()))
+    if len(asked) <= len(was) or asked[: len(was)] != was:
+        return False
+    kept = [{key: value for key, value in each.items() if key != "queries"} for each in (before, now)]
+    if all(isinstance(each.get("zones"), Mapping) for each in kept):
+        kept = [{**each, "zones": sorted(each["zones"])} for each in kept]
+    return canonical(kept[0]) == canonical(kept[1])
 
 
 def could_update(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.errors import InputError, RunMismatchError
 from pipeline.files.atomic_file import remove_leftovers
@@ -33,7 +33,7 @@ from pipeline.files.fingerprint import describe_difference, diff_parameters, fin
 from pipeline.files.output_folder import require_folder, writing_to
 from pipeline.files.run_times import fixed_time
 from pipeline.files.store.store_path import Place, StorePath, store_path
-from pipeline.write.changing_parameters import could_update, is_update
+from pipeline.write.changing_parameters import could_update, is_addition, is_update
 from pipeline.write.run_lock import LOCK_NAME, guard_of, take
 from pipeline.write.zoned.zoned_json import read_any_run
 
@@ -203,12 +203,18 @@ class RunDir:
         return self.blocks / f"{block_id}.parquet"
 
     def check(
-        self, parameters: Mapping[str, object], *, new_run: bool = False, update: bool = False
+        self,
+        parameters: Mapping[str, object],
+        *,
+        new_run: bool = False,
+        update: bool = False,
+        adds_queries: bool = False,
     ) -> Claim:
         """Say whether a run with these parameters would be new here, a resume or an update; writes nothing.
 
         `new_run`: the run takes the place of any other, in any directory with a run.json. `update`: it goes
         on with a run that had another area or other scenes (`changing_parameters.is_update`).
+        `adds_queries`: it goes on with a run that had fewer queries (`is_addition`).
         Raises RunMismatchError (keys and both values) for another run's directory, and InputError for a path
         that is not a directory, a directory with foreign content, or a run.json that is damaged or not one of
         ours.
@@ -220,12 +226,18 @@ class RunDir:
         before = read_any_run(self.run_json)
         if new_run:
             return "new"
+        _require_no_other_queries(self.path, before.update, parameters)
         if before.fingerprint == fingerprint(parameters):
             return "resume"
         if update and is_update(before.parameters, parameters):
             return "update"
+        adds = is_addition(before.parameters, parameters)
+        if adds_queries and adds:
+            return "update"
         keys = diff_parameters(before.parameters, parameters)
         remedy = "give another --out, or set these parameters back to resume that run"
+        if adds:
+            remedy += ". Or give --out and the new queries alone, as --add-query: only they are asked"
         if not update and could_update(before.parameters, parameters):
             remedy += (
                 ". Or add --update: the run goes on with this area and these scenes, on the grid that it "
@@ -245,6 +257,7 @@ class RunDir:
         *,
         new_run: bool = False,
         update: bool = False,
+        adds_queries: bool = False,
         say: Callable[[str], None] | None = None,
     ) -> Claim:
         """Take the directory for a run: check it, create it, lock it, and remove what killed writers left.
@@ -253,11 +266,11 @@ class RunDir:
         `check` raises, and RunBusyError when another driver is at work there. Whoever claims works inside
         `run_lock.alone_in`. `say` tells what it waits for.
         """
-        self.check(parameters, new_run=new_run, update=update)
+        self.check(parameters, new_run=new_run, update=update, adds_queries=adds_queries)
         with writing_to(self.path):
             take(self.path, say=say)
             # a driver may have come and gone since
-            claim = self.check(parameters, new_run=new_run, update=update)
+            claim = self.check(parameters, new_run=new_run, update=update, adds_queries=adds_queries)
             self.merge.delete_tree(guard_of(self.path))  # of a publication that was killed
             if self.path.is_local:
                 for folder in (self.path, self.blocks):
@@ -319,6 +332,23 @@ class RunDir:
         if name != _ZONES_NAME:
             return False
         return all(path.name in _PLAN_NAMES for path in self.zones.entries())
+
+
+def _require_no_other_queries(
+    path: StorePath, update: Mapping[str, Any], parameters: Mapping[str, object]
+) -> None:
+    """Refuse other parameters while queries are being added: records that have their answers would be made
+    again without them. Raises RunMismatchError.
+    """
+    coming = update.get("queries")
+    if not coming or list(coming) == list(parameters.get("queries", ())):  # type: ignore[call-overload]
+        return
+    named = ", ".join(repr(query) for query in coming)
+    raise RunMismatchError(
+        f"queries are being added to the run in {path}, and that has not ended",
+        came="a start that does not ask all of them",
+        remedy=f"start the command with --add-query again, so that the run has {named}; then this one",
+    )
 
 
 def _unreadable(path: StorePath, error: OSError) -> InputError:

@@ -16,6 +16,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Protocol
 
 from pipeline.errors import ModelError
 from pipeline.grid.tiles import Plan
@@ -56,6 +57,14 @@ from pipeline.write.records.record_keys import BlockKey, RecordKeys, key_of
 from pipeline.write.run_dir import RunDir
 
 
+class EarlierAnswers(Protocol):
+    """Records of a run to which queries are added (`added.asked_before`)."""
+
+    def joined(self, run_dir: RunDir, added: BlockRecord) -> BlockRecord:
+        """Put the rows of earlier queries before those of the new ones. Raises RecordError."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
     """Everything a worker needs to know about a run. Small and picklable: no weights, no arrays of pixels.
@@ -79,6 +88,8 @@ class RunContext:
     """The classifier that was trained on a user's marks. None: there are none."""
     redone: Mapping[str, str] = field(default_factory=dict)
     """block_id -> seal of the record that this start replaces, because it has failed tiles."""
+    asked: EarlierAnswers | None = None
+    """The answers to earlier queries, where `config` has the added ones alone. None: it has all."""
 
     @property
     def lattice(self) -> TileLattice:
@@ -266,9 +277,10 @@ class SegmentStep:
             n_embeddings=self._segmenter.n_embeddings - before,
             elapsed_s=time.monotonic() - start,
         )
+        asked = self._context.asked
         write_block_record(
             self._run_dir,
-            record,
+            record if asked is None else asked.joined(self._run_dir, record),
             lattice=self._context.lattice,
             replaced=self._context.redone.get(record.block_id, ""),
         )

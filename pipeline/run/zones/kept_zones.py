@@ -67,7 +67,7 @@ class KeptZones:
 def kept_zones(request: RunRequest) -> KeptZones | None:
     """Find the zones that a request goes on with, or takes over. None: there are none. Raises InputError."""
     if request.update and not request.new_run:
-        kept = _zones_in(request.out, goes_on=True)
+        kept = zones_in(request.out, goes_on=True)
         if kept is not None:
             return kept
     return taken_zones(request.config.grid)
@@ -75,10 +75,11 @@ def kept_zones(request: RunRequest) -> KeptZones | None:
 
 def taken_zones(choice: GridChoice) -> KeptZones | None:
     """Find the zones of another run that a request takes over. None: there are none. Raises InputError."""
-    return None if choice.of_run is None else _zones_in(choice.of_run, goes_on=False)
+    return None if choice.of_run is None else zones_in(choice.of_run, goes_on=False)
 
 
-def _zones_in(run: str, *, goes_on: bool) -> KeptZones | None:
+def zones_in(run: str, *, goes_on: bool) -> KeptZones | None:
+    """Find the zones of a run. `goes_on`: that run itself. None: there are none. Raises InputError."""
     run_dir = RunDir(run)
     info = read_any_run(run_dir.run_json) if run_dir.has_run() else None
     if not isinstance(info, ZonedInfo):

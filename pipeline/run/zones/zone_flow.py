@@ -88,10 +88,18 @@ class PlannedZones:
     parameters: Mapping[str, Any]
     scenes: tuple[tuple[str | None, SceneRow], ...]
     """Every scene and item found, once, with the zone that looks at it. None: none does."""
+    before: ZonedInfo | None = None
+    """run.json of the finished run to which queries are added (pipeline.run.added). None: none are."""
 
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.parameters)
+
+    @property
+    def aim(self) -> dict[str, Any]:
+        """What run.json names while the run goes on in another way and has not ended."""
+        aim = {"fingerprint": self.fingerprint, "zones": self.parameters["zones"]}
+        return aim if self.before is None else {**aim, "queries": self.parameters["queries"]}
 
 
 def divided(
@@ -151,26 +159,38 @@ def run_zones(
     started = time.monotonic()
     require_zoned_run(request, zones, kept)
     planned = plan_zones(request, found, zones, kept)
+    return run_planned_zones(planned, run_together=run_together, say=say, started=started)
+
+
+def run_planned_zones(planned: PlannedZones, *, run_together: RunTogether, say: Say, started: float) -> int:
+    """Run and publish zones that are planned. `started`: when their planning began, by `time.monotonic`.
+    Returns the exit code, and raises, as `run_zones` does.
+    """
+    request = planned.request
+    adds = planned.before is not None
     root = RunDir(request.out)
     if request.config.preset.notice:
         say(notice_box(request.config.preset.notice))
     say(zones_text(planned))
     for place, parameters in [(root, planned.parameters), *_directories(planned)]:
-        place.check(parameters, new_run=request.new_run, update=request.update)
+        place.check(parameters, new_run=request.new_run, update=request.update, adds_queries=adds)
     if request.dry_run:
         return _rehearse(planned, root, say)
     with sole_driver(root.path, say=say) as require_still_alone:
-        root.claim(planned.parameters, new_run=request.new_run, update=request.update, say=say)
+        root.claim(
+            planned.parameters, new_run=request.new_run, update=request.update, adds_queries=adds, say=say
+        )
         info = begin(
             root,
             start_zoned(planned),
             new_run=request.new_run,
             update=request.update,
-            aim={"fingerprint": planned.fingerprint, "zones": planned.parameters["zones"]},
+            aim=planned.aim,
         )
         if request.new_run:
             root.clear()
-        write_zoned_scenes(root.scenes, planned.scenes)
+        if not adds:
+            write_zoned_scenes(root.scenes, planned.scenes)
         for zone, plan in _pairs(planned):
             say(f"\nzone {zone.name}\n{plan_text(plan)}")
         runs = run_together(planned.plans, root=root, say=say, started=started)

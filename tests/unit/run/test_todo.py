@@ -16,11 +16,12 @@ from pipeline.schema.imagery import Scene
 from pipeline.schema.tile_answers import BlockRecord, Reason, TileRecord, TileStatus
 from pipeline.schema.tiling import BlockSpec
 from pipeline.write.records.block_records import write_block_record
-from pipeline.write.records.record_keys import AlikeKeys
+from pipeline.write.records.record_keys import AlikeKeys, BlockKey
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import RunInfo, write_run_json
 
 FINGERPRINT = "ab" * 32
+OLD, INPUTS = "cd" * 32, '{"run":"before"}'
 SCENE = Scene(
     scene_id="a",
     href="/a.tif",
@@ -117,3 +118,27 @@ def test_it_says_which_and_why_and_counts_what_is_done(tmp_path: Path) -> None:
     found = todo(context_of(tmp_path, SCENE, unread=("a",)), retry_failed=False)
     assert found.notes == ("block b00000_00001 is done again: a scene can be read now",)
     assert found.done_tiles == 3
+
+
+def test_a_record_that_lacks_added_queries_alone_is_asked_no_more_than_these(tmp_path: Path) -> None:
+    context = context_of(tmp_path, SCENE, unread=())
+
+    class Keys(AlikeKeys):
+        def of(self, block_id: str) -> BlockKey:
+            return BlockKey(fingerprint=self.fingerprint, inputs=INPUTS if self.fingerprint == OLD else "now")
+
+    kept = next(context.plan.blocks())
+    old = replace(record_of(kept, (TileStatus.EMPTY, Reason.PROMPTER, "")), fingerprint=OLD, inputs=INPUTS)
+    RunDir(tmp_path).block(kept.block_id).delete()
+    write_block_record(RunDir(tmp_path), old, lattice=context.plan.lattice)
+    context.keys = Keys(FINGERPRINT)
+    found = todo(context, retry_failed=False, update=True, before=Keys(OLD))
+    assert found.asked_more == {kept.block_id}
+    assert [block.block_col for block in found.blocks] == [0, 4]
+    assert found.changes == Changes(n_stay=3, again={}, n_new=1, n_out=0, n_more=1)
+    assert found.notes == ("3 blocks stay as they are, 1 asked the added queries alone, 0 done again, 1 new",)
+    without = todo(context, retry_failed=False)
+    assert (without.asked_more, without.changes.again) == (
+        frozenset(),
+        {kept.block_id: "a record that is not usable"},
+    )

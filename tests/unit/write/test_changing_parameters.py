@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.write.changing_parameters import could_update, is_update
+from pipeline.write.changing_parameters import could_update, is_addition, is_update
 
 FILE = {"scene_id": "a", "size": 1}
 LISTED = {"scene_id": "b", "collection": "s2"}
@@ -71,3 +71,25 @@ def test_a_grid_of_another_size_would_be_kept() -> None:
     assert not is_update(BEFORE, now)
     assert could_update(BEFORE, now)
     assert not could_update(BEFORE, {**now, "queries": ["r"]})
+
+
+@pytest.mark.parametrize(
+    ("change", "want"),
+    [
+        ({"queries": ["q", "r"]}, True),
+        ({"queries": ["q"]}, False),
+        ({"queries": ["r", "q"]}, False),
+        ({"queries": []}, False),
+        ({"queries": ["q", "r"], "area": "y"}, False),
+        ({"queries": ["q", "r"], "gate": {}}, False),
+    ],
+)
+def test_an_addition_has_further_queries_and_nothing_else(change: dict[str, Any], want: bool) -> None:
+    assert is_addition(BEFORE, {**BEFORE, **change}) is want
+
+
+def test_an_addition_to_zones_names_the_same_zones() -> None:
+    now = {**ZONES, "queries": ["q", "r"]}
+    assert is_addition(ZONES, {**now, "zones": {"EPSG_2": "d", "EPSG_1": "c"}})
+    assert not is_addition(ZONES, {**now, "zones": {"EPSG_1": "a"}})
+    assert not is_addition(ZONES, {**now, "min_area_m2": 1.0})

@@ -336,3 +336,24 @@ class TestInABucket:
         run_dir.log.write_text("printed")
         run_dir.keep_log()
         assert run_dir.log.read_text() == "printed"
+
+
+def test_queries_are_added_where_that_is_asked_and_nothing_else_may_start_until_it_ends(
+    tmp_path: Path,
+) -> None:
+    run_dir = RunDir(tmp_path)
+    before = {"queries": ["roofs"], "area": "x"}
+    now = {**before, "queries": ["roofs", "roads"]}
+    info = replace(run_info(), parameters=before, fingerprint=fingerprint(before))
+    write_run_json(run_dir.run_json, info)
+    assert run_dir.check(now, adds_queries=True) == "update"
+    with pytest.raises(RunMismatchError, match="as --add-query: only they are asked"):
+        run_dir.check(now, update=True)
+    with pytest.raises(RunMismatchError):
+        run_dir.check({**now, "area": "y"}, adds_queries=True)
+    write_run_json(run_dir.run_json, replace(info, update={"queries": ["roofs", "roads"]}))
+    assert run_dir.check(now, adds_queries=True) == "update"
+    for other in (before, {**before, "area": "y"}, {**before, "queries": ["roofs", "ships"]}):
+        with pytest.raises(RunMismatchError, match="that has not ended"):
+            run_dir.check(other, update=True, adds_queries=True)
+    assert run_dir.check(before, new_run=True) == "new"
