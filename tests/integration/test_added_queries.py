@@ -180,6 +180,7 @@ def test_only_the_added_queries_are_asked_and_all_else_stays(
     assert "of which the run has results" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_afterwards_it_is_a_run_of_all_its_queries(
     run_job: RunJob, world: GrowingWorld, tmp_path: Path, asked: list[str]
 ) -> None:
@@ -260,6 +261,7 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_written(
     assert (out / "run.json").read_bytes() == told
 
 
+@pytest.mark.long
 def test_several_zones_are_asked_and_joined_again(tmp_path: Path, asked: list[str]) -> None:
     world = make_growing_zones(tmp_path / "world")
     out = tmp_path / "out"
@@ -287,6 +289,7 @@ def test_several_zones_are_asked_and_joined_again(tmp_path: Path, asked: list[st
     assert asked == []
 
 
+@pytest.mark.long
 def test_a_run_in_a_bucket_is_asked_more(run_job: RunJob, world: GrowingWorld, tmp_path: Path) -> None:
     base = [*world.words, *world.scene("june"), *world.aoi("north")]
     out = tmp_path / "out"

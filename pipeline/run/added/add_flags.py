@@ -34,9 +34,9 @@ def add_query_option(group: _ActionsContainer) -> None:
         action="append",
         default=[],
         metavar="TEXT",
-        help="ask the finished run in --out one query more; repeat for several. Imagery, area, models and all "
-        "else come from the run, and only --config with how it is done, --runner, --dry-run, --grace and limits "
-        "of money and failures may stand beside it. Results of earlier queries stay as they are, byte for byte",
+        help="ask the finished run in --out one query more; repeat for several. Imagery, area, models and "
+        "all else come from the run, and only --config with how it is done, --runner, --dry-run, --grace and "
+        "limits of money and failures may stand beside it. Results of earlier queries stay as they are",
     )
 
 
@@ -63,7 +63,7 @@ def added_request(args: argparse.Namespace, plain: argparse.Namespace) -> Any:
         raise InputError(
             "--max-failed-share must be a share, from 0 to 1",
             came=f"{args.max_failed_share:g}",
-            remedy="0.01",
+            remedy="give e.g. 0.01 for one tile in a hundred",
         )
     return AddRequest(
         out=args.out,

@@ -1,8 +1,8 @@
 """Queries are added to a run of several zones: zone by zone, and the result of all last.
 
 1. `zones_again` makes the zones from run.json of the whole, and from that of each.
-2. Every zone is planned as a run on one grid is (`plan_added`). Zones that an interrupted start has brought to
-   their end are looked at again, and nothing of them is asked.
+2. Every zone is planned as a run on one grid is (`plan_added`). Zones that an interrupted start has brought
+   to their end are looked at again, and nothing of them is asked.
 3. `zone_flow.run_planned_zones` does the rest, as for any run of zones.
 """
 

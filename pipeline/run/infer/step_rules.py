@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +23,26 @@ from pipeline.errors import ModelError
 from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt
 from pipeline.run.infer.attempts import Attempt, AttemptJournal, Room
 from pipeline.schema.imagery import TileImage
-from pipeline.schema.tile_answers import MaskCrop, Prompt, Reason, TilePrompts, TileStatus
+from pipeline.schema.tile_answers import BlockRecord, MaskCrop, Prompt, Reason, TilePrompts, TileStatus
 from pipeline.segment.mask_features import describe_masks
 from pipeline.segment.mask_ranker import MaskRanker
 from pipeline.segment.proposals import EverythingOptions, Proposals, sift
 from pipeline.segment.segmenter import Embedding, ProposingSegmenter, Segmenter
+from pipeline.write.run_dir import RunDir
 
 NO_PIXELS = "no prompt gave a mask with pixels"
 """Error of a FOUND answer that turned EMPTY(prompter)."""
 
 NO_OBJECT = "no mask of the grid of points passed the filters of [everything]"
 """The same, where the prompts were a grid of points."""
+
+
+class EarlierAnswers(Protocol):
+    """Records of a run to which queries are added (`added.asked_before`)."""
+
+    def joined(self, run_dir: RunDir, added: BlockRecord) -> BlockRecord:
+        """Put the rows of earlier queries before those of the new ones. Raises RecordError."""
+        ...
 
 
 def failure_text(error: Exception) -> str:

@@ -16,7 +16,6 @@ from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
 
 from pipeline.errors import ModelError
 from pipeline.grid.tiles import Plan
@@ -36,6 +35,7 @@ from pipeline.run.infer.shared_models import SharedModels
 from pipeline.run.infer.step_rules import (
     NO_OBJECT,
     NO_PIXELS,
+    EarlierAnswers,
     ImageToAsk,
     ViewMasks,
     alike,
@@ -55,14 +55,6 @@ from pipeline.stitch.flatten import flatten_tile
 from pipeline.write.records.block_records import write_block_record
 from pipeline.write.records.record_keys import BlockKey, RecordKeys, key_of
 from pipeline.write.run_dir import RunDir
-
-
-class EarlierAnswers(Protocol):
-    """Records of a run to which queries are added (`added.asked_before`)."""
-
-    def joined(self, run_dir: RunDir, added: BlockRecord) -> BlockRecord:
-        """Put the rows of earlier queries before those of the new ones. Raises RecordError."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,8 +33,8 @@ def with_added_rows(before: BlockRecord, added: BlockRecord, n_before: int) -> B
     if list(old) != list(new):
         raise RecordError(
             f"the record of block {before.block_id} must be of the tiles that new queries are asked about, "
-            f"got {len(old)} tiles for {len(new)}. To fix: delete it and start the same command again; it does "
-            "this block again"
+            f"got {len(old)} tiles for {len(new)}. To fix: delete it and start the same command again; it "
+            "does this block again"
         )
     rows: list[TileRecord] = []
     valid = {}
@@ -78,8 +78,8 @@ def _of_other_imagery(row: TileRecord, n_px: int) -> TileRecord:
         row,
         status=TileStatus.FAILED,
         reason=Reason.UNREADABLE,
-        error=f"the imagery is not the one that earlier queries were asked about: {n_px} pixels of the tile's "
-        "core are imagery in one of the two alone",
+        error=f"the imagery is not the one that earlier queries were asked about: {n_px} pixels of the "
+        "tile's core are imagery in one of the two alone",
         prompts=(),
         labels=None,
         fragments=(),

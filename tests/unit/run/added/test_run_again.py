@@ -117,7 +117,7 @@ def test_imagery_that_shows_something_else_is_refused(monkeypatch: pytest.Monkey
     info: Any = SimpleNamespace(scenes=(SCENE,), stretches={"a": source(SCENE).to_dict()})
     run_dir = RunDir("out")
     require_same_imagery(run_dir, info, [source(SCENE)])
-    with pytest.raises(RunMismatchError, match="stretch: .*as stored"):
+    with pytest.raises(RunMismatchError, match=r"stretch: .*as stored"):
         require_same_imagery(run_dir, info, [source(SCENE, "brighter")])
     gone = source(replace(SCENE, failure="the server answered 404"))
     require_same_imagery(run_dir, info, [gone])
