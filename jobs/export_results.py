@@ -21,8 +21,8 @@ Pixels and shapes are those of the run, in its CRS, unless you ask for others:
   --simplify-m M        drops vertices of outlines where it moves them by about M metres. Half to two pixels
                         turn steps into slopes
   --right-angles S      gives an object an outline with right angles and few corners, where one overlaps it by
-                        S (0.8 suits buildings) and stays clear of its neighbours. The others keep the
-                        outlines of their pixels
+                        S (0.8 suits buildings). Where it touches a neighbour, their edge is that of the
+                        pixels. The others keep the outlines of their pixels
   --oriented            adds length, width and heading of every object, and the rectangles as a layer
   --edits               applies what jobs/edit_run.py keeps: rejected objects are left out, redrawn and added
                         ones have their new outlines; a column `edited` says so

@@ -2,10 +2,10 @@
 
 1. `square_up` takes every outline out of the store and makes it right-angled, in a plane that has the angles
    of the ground (`pipeline.stitch.right_angles`).
-2. The new outline counts only if it stays on its own ground: no pixel that it touches may be as close to
-   another object as to its own, in the id raster. So two new outlines share no pixel, and none covers pixels
-   of an object that kept its own.
-3. All others keep their outlines, and are counted.
+2. The new outline is cut to its own ground (`on_own_ground`): the pixels that are closer to its object than
+   to any other, in the id raster. So two new outlines share nothing, and none covers an object that kept its
+   own. Where neighbours touch, the edge between them is that of the pixels.
+3. It counts if it still overlaps the object well enough. All others keep their outlines, and are counted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import rasterio.features
 import shapely
+import shapely.geometry
 from affine import Affine
 from numpy.typing import NDArray
 
@@ -26,14 +27,18 @@ from pipeline.write.export.mask_reader import MaskReader
 from pipeline.write.export.outline_store import OutlineStore
 from pipeline.write.on_body import Ground, ground_of
 
+LEAST_PX = 1.0
+"""Area in pixels of the smallest part that a cut leaves: less is a sliver."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SquaredUp:
     """What became of the outlines."""
 
     n_right_angled: int
+    """All of their corners are right angles, or all but those beside a neighbour."""
     n_as_before: int
-    """Nothing with right angles fits them, or stays on their own ground."""
+    """Nothing with right angles fits them on their own ground."""
 
 
 def square_up(
@@ -55,8 +60,9 @@ def square_up(
         ids = store.ids(query)
         for at, number in enumerate(ids.tolist()):
             outline = store.outlines(query, ids[at : at + 1])[0]
-            made = right_angled(outline, plane_at(outline, ground), least_iou=least_iou)
-            if made is not None and on_own_ground(made, number, reader, query, grid):
+            drawn = right_angled(outline, plane_at(outline, ground), least_iou=least_iou)
+            made = None if drawn is None else on_own_ground(drawn, number, reader, query, grid)
+            if made is not None and _iou(made, outline) >= least_iou:
                 store.replace(query, number, made)
                 done += 1
             progress((nth + (at + 1) / len(ids)) / len(queries))
@@ -82,28 +88,42 @@ def plane_at(outline: shapely.Geometry, ground: Ground | None) -> NDArray[np.flo
     return np.asarray(plane / math.sqrt(abs(np.linalg.det(plane))))
 
 
-def on_own_ground(made: shapely.Geometry, number: int, reader: MaskReader, query: int, grid: RunGrid) -> bool:
-    """Whether every pixel that an outline touches lies closer to its own object than to any other."""
+def on_own_ground(
+    made: shapely.Geometry, number: int, reader: MaskReader, query: int, grid: RunGrid
+) -> shapely.Geometry | None:
+    """Cut an outline to the pixels that are closer to its own object than to any other. None: nothing is
+    left."""
     from scipy.ndimage import distance_transform_edt
 
     touched = _window_of(made, grid, margin_px=1)
-    if touched is None:
-        return False
     ids = reader.read("instance_id", query, touched)
     if not (ids == number).any():
-        return False
+        return None
     covered = _touched(made, touched)
     reach = math.ceil(float(distance_transform_edt(ids != number)[covered].max())) + 1
     around = _window_of(made, grid, margin_px=reach + 1)
-    assert around is not None, "a larger margin cannot leave the grid"
     ids = reader.read("instance_id", query, around)
     others = (ids > 0) & (ids != number)
-    if not others.any():
-        return True
-    covered = _touched(made, around)
-    own = distance_transform_edt(ids != number)[covered]
-    other = distance_transform_edt(~others)[covered]
-    return bool((own < other).all())
+    if others.any():
+        own = distance_transform_edt(ids != number)
+        foreign = _touched(made, around) & (own >= distance_transform_edt(~others))
+        if foreign.any():
+            made = shapely.difference(made, _outline(foreign, around))
+    cut = shapely.intersection(made, shapely.box(0, 0, grid.width, grid.height))
+    parts = [part for part in shapely.get_parts(cut) if part.geom_type == "Polygon" and part.area >= LEAST_PX]
+    return shapely.union_all(parts) if parts else None
+
+
+def _iou(one: shapely.Geometry, other: shapely.Geometry) -> float:
+    common = one.intersection(other).area
+    return float(common / (one.area + other.area - common))
+
+
+def _outline(mask: NDArray[np.bool_], window: Window) -> shapely.Geometry:
+    """The pixels of a mask (h, w) of a window as one shape."""
+    moved = Affine.translation(window.col0, window.row0)
+    found = rasterio.features.shapes(mask.astype(np.uint8), mask=mask, transform=moved)
+    return shapely.union_all([shapely.geometry.shape(part) for part, _ in found])
 
 
 def _touched(shape: shapely.Geometry, window: Window) -> NDArray[np.bool_]:
@@ -115,11 +135,9 @@ def _touched(shape: shapely.Geometry, window: Window) -> NDArray[np.bool_]:
     return np.asarray(burnt, dtype=np.bool_)
 
 
-def _window_of(shape: shapely.Geometry, grid: RunGrid, *, margin_px: int) -> Window | None:
-    """The window around a shape. None: it reaches beyond the grid."""
+def _window_of(shape: shapely.Geometry, grid: RunGrid, *, margin_px: int) -> Window:
+    """The window around a shape, as far as the grid reaches."""
     x0, y0, x1, y1 = shapely.bounds(shape).tolist()
-    if x0 < 0 or y0 < 0 or x1 > grid.width or y1 > grid.height:
-        return None
     return Window(
         row0=max(math.floor(y0) - margin_px, 0),
         col0=max(math.floor(x0) - margin_px, 0),
