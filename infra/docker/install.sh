@@ -4,11 +4,11 @@
 #   install.sh system cpu|gpu          what the system must have, and the user of the image
 #   install.sh dependencies cpu|gpu    an environment with the packages of pyproject.toml, in the versions of constraints.txt
 #   install.sh project                 the project in it, without its dependencies
-#   install.sh models "ID ..."         weights of these repositories of the hub; none for an empty list
+#   install.sh models "PRESET ..."     the published models of these presets, each file with the hub's hash; none for an empty list
 #   install.sh check                   whether it works, as the user of the image
 set -euo pipefail
 
-home=/opt/terraquery
+home=${TERRAQUERY_HOME:-/opt/terraquery}
 venv=$home/.venv
 uv_version=0.13.9
 
@@ -51,9 +51,10 @@ project() {
 }
 
 models() {
-  local token=/run/secrets/hub-token id
-  for id in $1; do
-    HF_HUB_CACHE=$home/hub HF_TOKEN=$(cat "$token" 2>/dev/null || true) "$venv/bin/hf" download --quiet "$id"
+  local token=/run/secrets/hub-token preset
+  for preset in $1; do
+    HF_TOKEN=$(cat "$token" 2>/dev/null || true) \
+      "$venv/bin/python" jobs/fetch_models.py --preset "$preset" --to "$home/hub"
   done
   chmod -R a+rX "$home/hub"
 }

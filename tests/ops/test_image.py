@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hub_server import Hub, serving_hub
 from manifests import KUBERNETES, ROOT, groups, one
 
 pytestmark = pytest.mark.ops
@@ -107,3 +109,35 @@ def test_an_unknown_step_is_refused() -> None:
         [DOCKER / "install.sh", "everything"], capture_output=True, text=True, check=False, timeout=10
     )
     assert (done.returncode, done.stderr) == (2, "unknown step: everything\n")
+
+
+def test_models_of_a_preset_come_with_the_hashes_of_the_hub(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/.venv").symlink_to(sys.prefix)
+    weights = bytes(range(256)) * 40
+
+    def models(hub: Hub) -> subprocess.CompletedProcess[str]:
+        there = {**os.environ, "HF_ENDPOINT": hub.url, "TERRAQUERY_HOME": str(tmp_path / "home")}
+        there.pop("HF_HUB_OFFLINE", None)
+        return subprocess.run(
+            [DOCKER / "install.sh", "models", "think2seg-3b"],
+            capture_output=True,
+            text=True,
+            env=there,
+            cwd=ROOT,
+            timeout=120,
+            check=False,
+        )
+
+    with serving_hub() as hub:
+        hub.add("RicardoString/Think2Seg-RS-3B", {"config.json": b"{}", "model.safetensors": weights})
+        hub.add("facebook/sam2.1-hiera-small", {"sam2.1_hiera_small.pt": weights})
+        hub.wrong["model.safetensors"] = weights[::-1]
+        refused = models(hub)
+        assert refused.returncode != 0
+        assert "model.safetensors" in refused.stderr
+        hub.wrong.clear()
+        done = models(hub)
+        assert done.returncode == 0, done.stderr
+    (found,) = (tmp_path / "home/hub").rglob("model.safetensors")
+    assert found.read_bytes() == weights
