@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 from browsers import chromium, share_that_differs
-from mapped_worlds import HEIGHT, WIDTH, map_page
+from mapped_worlds import HEIGHT, LATTICE, WIDTH, map_page
 
+from pipeline.write.export.feature_rows import InstanceRules
+from pipeline.write.export.vector_tiles import write_vector_tiles, zooms_of
+from pipeline.write.report import report_objects
 from pipeline.write.report.map.map_section import LATER_DATA
+from pipeline.write.run_dir import RunDir
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report"
 """Pictures of the canvas, without text. To draw them again: delete them, run this file, look at them."""
@@ -132,6 +136,27 @@ def test_it_is_moved_and_scaled_by_mouse_and_keys(opened: Opened) -> None:
     assert opened.text("#map-scale") == scale
 
 
+def test_two_fingers_scale_it(opened: Opened) -> None:
+    session = opened.page.context.new_cdp_session(opened.page)
+    x, y = opened.at(200, 150)
+    wide = float(opened.page.locator("#map-scale-bar").bounding_box()["width"])
+    length = float(opened.text("#map-scale").split()[0])
+
+    def touch(kind: str, *spread: float) -> None:
+        points = [{"x": x + sign * each, "y": y, "id": i} for each in spread for i, sign in ((0, -1), (1, 1))]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", 40)
+    for spread in (60, 80, 100, 120):
+        touch("touchMove", spread)
+    touch("touchEnd")
+    opened.settle()
+    now = float(opened.page.locator("#map-scale-bar").bounding_box()["width"])
+    closer = (now / float(opened.text("#map-scale").split()[0])) / (wide / length)
+    assert closer == pytest.approx(3, rel=0.1)
+    assert opened.where() == pytest.approx((450_000 + WIDTH / 4, 36_000 - HEIGHT / 4), abs=0.5)
+
+
 def test_an_object_is_chosen_by_click_and_by_keys(opened: Opened) -> None:
     page = opened.page
     page.mouse.click(*opened.at(170, 120))
@@ -186,6 +211,56 @@ def test_filters_say_how_many_they_leave(opened: Opened) -> None:
     page.mouse.click(*opened.at(270, 220))
     assert opened.facts() == {}  # what is filtered out is not there
     assert not page.locator("#map-confidence").is_visible()
+
+
+def test_what_the_page_has_no_room_for_comes_from_vector_tiles(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page has room for one object; with the file it looks as if it had room for all."""
+    monkeypatch.setattr(report_objects, "MAX_OUTLINES", 1)
+    monkeypatch.setattr(report_objects, "MAX_DOUBTFUL", 1)
+    (tmp_path / "report.html").write_bytes(map_page(tmp_path / "run"))
+    write_vector_tiles(
+        tmp_path / "objects.pmtiles",
+        RunDir(tmp_path / "run"),
+        grid=LATTICE.grid,
+        zooms=zooms_of(LATTICE.grid),
+        query_indexes=(0, 1),
+        rules=InstanceRules(),
+        progress=lambda _: None,
+    )
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    there = Opened(context.new_page(), tmp_path / "report.html")
+    there.settle()
+    assert there.text("#map-count") == "2 of 2 objects shown"
+    assert "Of 4 objects, 2 are in this page" in there.text("#map-notes")
+    there.page.mouse.click(*there.at(175, 120))
+    assert there.facts() == {}
+    (tmp_path / "other.pmtiles").write_bytes(b"PMTiles" + bytes(200))
+    there.page.locator("#map-file").set_input_files(tmp_path / "other.pmtiles")
+    there.page.locator("#map-file-said").filter(has_text="it is no PMTiles file of version 3").wait_for()
+    there.page.locator("#map-file").set_input_files(tmp_path / "objects.pmtiles")
+    there.page.locator("#map-file-said").filter(has_text="All objects are drawn").wait_for()
+    there.settle()
+    there.page.mouse.click(*there.at(175, 120))
+    facts = there.facts()
+    assert (facts["id"], facts["score"]) == (str(2**53 + 1), "0.4000")
+    assert facts["why"] == "<b>two</b> tiles"
+    there.page.keyboard.press("Escape")
+    there.page.locator("#map-seams").uncheck()  # a vector tile does not say what was joined
+    there.page.mouse.move(0, 0)
+    there.page.locator("#map-reset").focus()
+    there.settle()
+    shown = there.canvas.screenshot(style=".mapscale { visibility: hidden; }", caret="initial")
+    differs = share_that_differs(shown, GOLDEN / "map-first-look.png", levels=DIFFERENT_LEVELS)
+    assert differs <= DIFFERENT_SHARE, f"{differs:.2%} differ"
+    there.page.locator("#map-score-least").fill("0.5")
+    there.settle()
+    there.page.mouse.click(*there.at(175, 120))
+    assert there.facts() == {}  # filters hold for them, too
+    assert there.wrong == []
+    assert [url for url in there.asked if url.startswith("file")] == [there.url]
+    context.close()
 
 
 def test_confidences_of_a_review_sort_and_filter(browser: Any, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pipeline.files.public_text import public_line
 from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.write.report.map.map_ground import ground_text, picture_levels, place_text
+from pipeline.write.report.map.map_mesh import mesh_text
 from pipeline.write.report.map.map_objects import map_objects
 from pipeline.write.report.report_html import Html, raw, tag
 from pipeline.write.report.report_images import STATUS_COLOURS, Rgb, query_colour
@@ -34,7 +35,7 @@ LATER_DATA = raw('<script type="application/json" id="later">{}</script>')
 LATER_SECTIONS = raw('<div id="later-sections"></div>')
 """Once in such a page: sections of what was learnt after the run."""
 
-_FILES = ("map_data.js", "map_view.js", "map_panel.js", "map_start.js")
+_FILES = ("map_data.js", "map_view.js", "map_panel.js", "map_tiles.js", "map_start.js")
 
 _GROUND: Sequence[tuple[str, str, Rgb]] = (
     ("found", "found", STATUS_COLOURS["found"]),
@@ -96,7 +97,7 @@ def map_section(
     side = lattice.core_px if lattice is not None else None
     cell = (grid.width / cols, grid.height / rows) if side is None else (float(side), float(side))
     area_unit = "px" if objects.m2.n_unknown else "m²"
-    document = {
+    document: dict[str, Any] = {
         "place": place_text(grid),
         "area_unit": area_unit,
         "queries": [
@@ -111,6 +112,8 @@ def map_section(
         "lattice": None if lattice is None else {"core": lattice.core_px, "block": lattice.shard_px},
         "objects": map_objects(run_dir, objects, grid),
     }
+    if "squares" in document["objects"]:
+        document["place"]["mesh"] = mesh_text(grid)
     data = tag("script", raw(script_json(document)), type="application/json", id="map-data")
     scripts = [tag("script", raw(script)) for script in map_scripts()]
     parts = [
@@ -145,6 +148,18 @@ def _frame(queries: Sequence[str], area_unit: str, *, seams: bool) -> Html:
         ),
         tag("p", tag("span", id="map-where"), " ", _KEYS, class_="kicker"),
         tag("p", id="map-notes", class_="kicker"),
+        tag(
+            "p",
+            tag(
+                "label",
+                "vector tiles of all objects ",
+                tag("input", type="file", id="map-file", accept=".pmtiles"),
+            ),
+            " ",
+            tag("span", id="map-file-said", aria_live="polite"),
+            id="map-file-part",
+            hidden="",
+        ),
     )
     panel = tag(
         "div",

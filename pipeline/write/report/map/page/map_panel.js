@@ -13,7 +13,7 @@ const VALUES = {
 
 const PLACES = {
   all: () => true,
-  one: (object) => object.tiles < 2,
+  one: (object) => object.tiles !== null && object.tiles < 2, // a vector tile does not say
   joined: (object) => object.tiles > 1,
   cut: (object) => object.cut,
   partly: (object) => object.around.has("partly"),
@@ -41,7 +41,7 @@ function filter() {
     });
   }
   shown.objects = objects.filter(passes);
-  if (shown.selected && !shown.objects.includes(shown.selected)) select(null);
+  if (shown.selected && !passes(shown.selected)) select(null);
   list.objects = [...shown.objects].sort((a, b) => sureness(a) - sureness(b) || a.query - b.query || compareIds(a, b));
   list.length = FIRST_CHIPS;
   part("map-count").textContent = `${shown.objects.length.toLocaleString("en")} of ${objects.length.toLocaleString("en")} objects shown`;
@@ -170,9 +170,10 @@ function facts(object) {
     ["label", object.label || "none"],
     ["score", object.score.toFixed(4)],
     ["confidence", object.confidence === null ? null : object.confidence.toFixed(4)],
-    ["area", `${object.area_m2 === null ? "" : `${figure(object.area_m2)} ${mapData.area_unit}, `}${figure(object.area_px)} px`],
-    ["tiles", String(object.tiles)],
-    ["cut off", object.cut ? "yes: it goes on where nothing was judged" : "no"],
+    ["area", object.area_m2 === null ? null : `${figure(object.area_m2)} ${mapData.area_unit}`],
+    ["pixels", object.area_px === null ? null : figure(object.area_px)],
+    ["tiles", object.tiles === null ? null : String(object.tiles)],
+    ["cut off", object.cut === null ? null : object.cut ? "yes: it goes on where nothing was judged" : "no"],
     ["ground", [...object.around].map((name) => (name === "partly" ? "judged in part" : name)).join(", ")],
     ["id", object.id],
     ["why", object.why === undefined ? "not in this page for want of room" : object.why || "nothing was said"],
@@ -205,8 +206,9 @@ function notes() {
   }
   const drawn = objects.length;
   if (squares) {
-    told.push(`Of ${mapData.objects.n.toLocaleString("en")} objects, ${drawn.toLocaleString("en")} are in this page, the largest and those of the lowest scores; filters and list know these alone. Orange squares count all, by query. All are in instances/, and in vector tiles: jobs/export_results.py --pmtiles.`);
+    told.push(`Of ${mapData.objects.n.toLocaleString("en")} objects, ${drawn.toLocaleString("en")} are in this page, the largest and those of the lowest scores; filters and list know these alone. Orange squares count all, by query. All are in instances/. ${mesh ? "Vector tiles show all: make them with jobs/export_results.py --pmtiles, and choose the file below the map, or drop it on the map." : "Vector tiles cannot be shown here, for the run is nowhere on Earth, near a pole, or on both sides of the date line."}`);
   }
+  if (squares && mesh && mesh.off_px > 0.5) told.push(`Vector tiles lie up to ${figure(mesh.off_px)} pixels beside their place.`);
   if (mapData.objects.reduced) told.push("Outlines are simplified.");
   if (ground.shared) told.push("Several tiles share a square: the worst of them is shown.");
   if (mapData.queries.length > 1) told.push("Tiles show the worst of all queries.");

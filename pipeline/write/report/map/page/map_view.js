@@ -4,11 +4,11 @@
 const canvas = part("map-canvas");
 const pen = canvas.getContext("2d");
 const view = { x: 0, y: 0, scale: 1 };
-const shown = { objects: objects, selected: null };
+const shown = { objects: objects, tiles: [], selected: null };
 const SMALL_PX = 4;
 const MARGIN = 0.02;
 let drawing = false;
-let extraLayer = null; // draws more under the outlines: vector tiles of a chosen file
+let moreTiles = null; // what a chosen file of vector tiles has within bounds, once there is one
 
 const pictures = mapData.levels.map((level) => ({
   ...level,
@@ -111,9 +111,12 @@ function draw() {
   pen.fillRect(0, 0, place.width, place.height);
   if (checked("map-picture")) drawPicture(pen, box, view.scale * ratio);
   drawGround(box);
-  drawSquares(box);
-  if (extraLayer) extraLayer(box, ratio);
-  if (checked("map-outlines")) drawOutlines(box, ratio);
+  shown.tiles = moreTiles ? moreTiles(box) : [];
+  if (checked("map-outlines")) {
+    if (!moreTiles) drawSquares(box);
+    drawTiles(box, ratio);
+    drawOutlines(shown.objects, box, ratio);
+  }
   if (checked("map-seams")) drawSeams(box, ratio);
   drawSelected(ratio);
   drawScaleBar();
@@ -178,7 +181,7 @@ function drawGround(box) {
 
 // How many objects lie where, for runs of which not all are drawn.
 function drawSquares(box) {
-  if (!squares || !checked("map-outlines")) return;
+  if (!squares) return;
   const asked = squares.counts.filter((_, query) => checked("map-query-" + query));
   if (!asked.length) return;
   const sums = asked[0].map((_, i) => asked.reduce((sum, counts) => sum + counts[i], 0));
@@ -192,10 +195,19 @@ function drawSquares(box) {
   });
 }
 
-function drawOutlines(box, ratio) {
+function drawTiles(box, ratio) {
+  for (const tile of shown.tiles) {
+    pen.save();
+    pen.clip(tile.quad);
+    drawOutlines(tile.objects, box, ratio);
+    pen.restore();
+  }
+}
+
+function drawOutlines(some, box, ratio) {
   const small = [];
   pen.lineJoin = "round";
-  for (const object of shown.objects) {
+  for (const object of some) {
     if (!touches(box, object.box)) continue;
     const side = Math.max(object.box[2] - object.box[0], object.box[3] - object.box[1]) * view.scale;
     if (side < SMALL_PX) small.push(object);
@@ -279,7 +291,8 @@ function objectAt(screenX, screenY) {
   let found = null;
   pen.save();
   pen.setTransform(1, 0, 0, 1, 0, 0);
-  for (const object of shown.objects) {
+  const inTiles = shown.tiles.filter((tile) => pen.isPointInPath(tile.quad, x, y)).flatMap((tile) => tile.objects);
+  for (const object of [...inTiles, ...shown.objects]) {
     const [x0, y0, x1, y1] = object.box;
     if (x < x0 - near || x > x1 + near || y < y0 - near || y > y1 + near) continue;
     const small = Math.max(x1 - x0, y1 - y0) < 2 * near;
