@@ -1,8 +1,8 @@
 """TOML tables become frozen option classes. An unknown key is an error that names the nearest known one.
 
 `parse_table` checks every value against the field's annotation: bool, int, float (an int is accepted), str,
-`Literal[...]`, `X | None`, tuples and nested dataclasses. `plain_numbers` is for command lines, where
-argparse takes -1e-05 for an option.
+`Literal[...]`, `X | None`, tuples, nested dataclasses, and `Mapping[str, X]`, whose keys are free.
+`plain_numbers` is for command lines, where argparse takes -1e-05 for an option.
 """
 
 from __future__ import annotations
@@ -103,6 +103,8 @@ def _coerce(value: object, annotation: Any, where: str) -> object:
         return value
     if origin is tuple:
         return _coerce_tuple(value, args, where)
+    if origin is Mapping and isinstance(value, Mapping):
+        return {str(key): _coerce(item, args[1], f"{where}.{key}") for key, item in value.items()}
     if annotation is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if annotation in (int, float, str, bool):

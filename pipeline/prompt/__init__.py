@@ -10,6 +10,8 @@
     vllm_prompter        a vision-language model, asked through vllm_engine
     vector_prompter      known locations from a vector file
     grid_prompter        a regular grid of points, for every object there is
+    whole_prompter       the whole tile, for a mask model that is asked by the query itself
+    grounding_prompter   Grounding DINO: boxes of what a phrase names
     oracle_prompter      the truth, for tests and benchmarks
     prompter_checkpoint  checks that a checkpoint can be prompted, without loading weights
     checkpoint_files     checks that it is complete

@@ -14,6 +14,7 @@ from pipeline.errors import InputError
 from pipeline.prompt import prompter_checkpoint
 from pipeline.prompt.box_margins import BoxMargins
 from pipeline.prompt.grid_prompter import GridPrompter, check_spacing, spacing_px
+from pipeline.prompt.grounding_prompter import GroundingOptions, GroundingPrompter, check_grounding
 from pipeline.prompt.looks.gate import Gate, GateOptions
 from pipeline.prompt.looks.oracle_gate import OracleGate
 from pipeline.prompt.looks.oracle_verifier import OracleVerifier
@@ -27,9 +28,10 @@ from pipeline.prompt.reply.released_parser import ParserName
 from pipeline.prompt.vector_prompter import VectorPrompter
 from pipeline.prompt.vllm_engine import VllmOptions
 from pipeline.prompt.vllm_prompter import VllmPrompter, check_model
+from pipeline.prompt.whole_prompter import WholePrompter
 from pipeline.schema.tiling import RunGrid
 
-PrompterKind = Literal["vllm", "vector", "oracle", "grid"]
+PrompterKind = Literal["vllm", "vector", "oracle", "grid", "whole", "grounding-dino"]
 Role = Literal["gate", "verifier"]
 
 
@@ -40,8 +42,8 @@ class PrompterOptions:
     kind: PrompterKind
     model: str
     """A checkpoint directory, `models/<name>` for a shipped one, or a hub id (vllm); a vector file (vector);
-    `oracle:labels.tif` (oracle); empty (grid). A preset for known locations leaves it empty; --prompts fills
-    it.
+    `oracle:labels.tif` (oracle); a folder or hub id (grounding-dino); empty (grid; whole, which passes
+    queries on to a [mask_model]). A preset for known locations leaves it empty; --prompts fills it.
     """
     point_spacing_px: float = 32.0
     """Distance of the points of kind `grid`, in pixels of the run grid."""
@@ -51,13 +53,15 @@ class PrompterOptions:
     """Side in metres of the box that a point of a vector file gets; 0: none. Other kinds ignore it."""
     vllm: VllmOptions = field(default_factory=VllmOptions)
     """How kind `vllm` serves its checkpoint; other kinds ignore it."""
+    grounding: GroundingOptions = field(default_factory=GroundingOptions)
+    """How kind `grounding-dino` looks; other kinds ignore it."""
     refine_boxes: BoxMargins = field(default_factory=BoxMargins)
     """How the sides of its boxes are moved; all zero: not at all. For kind `vllm` alone."""
 
     def __post_init__(self) -> None:
         if self.refine_boxes.on and self.kind != "vllm":
             raise ValueError(f"refine_boxes corrects a language model's boxes, and the kind is {self.kind!r}")
-        if not self.model and self.kind not in ("vector", "grid"):
+        if not self.model and self.kind not in ("vector", "grid", "whole"):
             raise ValueError("model must not be empty")
         for name in ("point_spacing_px", "point_spacing_m"):
             if not 0 <= getattr(self, name) < float("inf"):
@@ -74,13 +78,15 @@ class PrompterOptions:
     @property
     def serves_any_grid(self) -> bool:
         """Whether one prompter serves runs on any grid: it judges pictures alone."""
-        return self.kind == "vllm"
+        return self.kind in ("vllm", "whole", "grounding-dino")
 
     def result_parameters(self) -> dict[str, object]:
         """Every option that can change a result, for a fingerprint."""
         named: dict[str, object] = {"kind": self.kind, "model": self.model}
         if self.kind == "grid":
             return {"kind": "grid", "model": self.spacing_text}
+        if self.kind == "grounding-dino":
+            return {**named, "grounding": self.grounding.result_parameters()}
         if self.kind == "vector" and self.point_box_m:
             named["point_box_m"] = self.point_box_m
         if self.refine_boxes.on:
@@ -96,6 +102,9 @@ def check_prompter(options: PrompterOptions, grid: RunGrid) -> tuple[str, ...]:
     if options.kind == "vllm":
         check_model(options.model, options.vllm)
         _check_margins(options)
+        return ()
+    if options.kind == "grounding-dino":
+        check_grounding(options.model)
         return ()
     if options.kind == "vector":
         if not options.model:
@@ -154,8 +163,12 @@ def build_prompter(options: PrompterOptions, grid: RunGrid, parser: ParserName =
             spacing = spacing_px(metres, grid) if metres else options.point_spacing_px
             check_spacing(spacing)
             return GridPrompter(spacing)
+        case "whole":
+            return WholePrompter()
+        case "grounding-dino":
+            return GroundingPrompter(options.model, options.grounding)
     raise InputError(
-        "a prompter's kind must be vllm, vector, oracle or grid",
+        "a prompter's kind must be vllm, vector, oracle, grid, whole or grounding-dino",
         came=repr(options.kind),
         remedy="choose one of them",
     )

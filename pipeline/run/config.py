@@ -37,6 +37,11 @@ from pipeline.write.on_body import why_unknown
 
 PRESET_DIR = Path(__file__).parents[1] / "presets"
 
+_OF_PROMPTS = ("prompter", "segmenter", "gate", "verifier", "everything", "examples")
+"""Tables that a mask model has no use for: there are no prompts, and nothing that could be asked again."""
+_OF_MODELS = ("notice", "resources", "limits")
+"""Tables of a preset that belong to its models."""
+
 MergeMode = Literal["instances", "semantic"]
 Runner = Literal["ray", "local"]
 """Who works: actors on Ray, or this process."""
@@ -252,7 +257,30 @@ def preset_tables(name: str, config: str | None = None) -> dict[str, Any]:
             remedy=f"use one of {', '.join(known_presets())}",
         )
     tables = read_toml(PRESET_DIR / f"{name}.toml", "the preset")
-    return merge_tables(tables, read_toml(Path(config), "--config")) if config else tables
+    own = read_toml(Path(config), "--config") if config else {}
+    return with_mask_model(tables, own) if "mask_model" in own else merge_tables(tables, own)
+
+
+def with_mask_model(tables: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the model of `own`'s table [mask_model] in place of a preset's prompter and segmenter.
+
+    What the preset says of its own models (notice, resources, limits, and how it looks at masks) goes with
+    them. Raises InputError where `own` names a prompter or a segmenter as well.
+    """
+    for name in _OF_PROMPTS:
+        if name in own:
+            raise InputError(
+                "[mask_model] stands in place of a prompter and a segmenter",
+                came=f"[mask_model] and [{name}]",
+                remedy=f"leave [{name}] out, or [mask_model]",
+            )
+    kept = {name: table for name, table in tables.items() if name not in (*_OF_PROMPTS, *_OF_MODELS)}
+    rest = {name: table for name, table in own.items() if name != "mask_model"}
+    return {
+        **merge_tables(kept, rest),
+        "prompter": {"kind": "whole", "model": ""},
+        "segmenter": {"kind": "mask-model", "mask_model": own["mask_model"]},
+    }
 
 
 def merge_tables(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

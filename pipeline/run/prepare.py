@@ -50,6 +50,7 @@ from pipeline.run.earlier_start import EarlierStart, earlier_start, require_same
 from pipeline.run.examples.marks import check_examples
 from pipeline.run.imagery_text import scene_notes
 from pipeline.run.infer.steps import RunContext
+from pipeline.run.models.asked_models import check_asked_by_query, told_by_models
 from pipeline.run.models.hub_pins import PinnedModel, asked_revisions
 from pipeline.run.models.model_checks import CheckedModels, check_models, commit_models
 from pipeline.run.plan_imagery import FoundImagery, area_text, plan_found, read_area, search_imagery
@@ -202,7 +203,7 @@ def fingerprint_parameters(config: RunConfig, plan: Plan, aoi: Aoi | None) -> di
     }
     prompter = config.prompter
     segmenter = config.segmenter
-    if prompter.kind != "grid":
+    if prompter.kind not in ("grid", "whole"):
         parameters["prompter"]["model"] = path_identity(local_path(resolve_model(prompter.model)))
     parameters["prompter"] |= profile_parameters(prompter)
     parameters["segmenter"] = pinned_parameters(segmenter)
@@ -255,9 +256,10 @@ def check_phrases(preset: Preset) -> None:
 
 
 def check_engines(preset: Preset, runner: Runner) -> None:
-    """Check that models fit each other: two engines on one GPU are told how to share it, and two routes get
-    phrases. Raises InputError.
+    """Check that models fit each other: two engines on one GPU are told how to share it, two routes get
+    phrases, and a mask model gets queries. Raises InputError.
     """
+    check_asked_by_query(preset)
     check_phrases(preset)
     own = preset.verifier.on and preset.prompter.kind == "vllm" and runner == "ray"
     if own and preset.resources.segmenter.gpus > 0 and preset.verifier.gpu_memory_utilization is None:
@@ -353,12 +355,15 @@ def stretched_scenes(planned: PlannedRun, run_dir: RunDir) -> tuple[SceneSource,
 def model_ids(parameters: Mapping[str, Any], config: RunConfig) -> dict[str, str]:
     """Name what answers, and pin its content: role -> text."""
     kind = config.prompter.kind
+    segmenter = f"{config.segmenter.model_id}@{short_identity(parameters['segmenter']['checkpoint'])}"
+    if kind == "whole":
+        return {"prompter": "whole", "segmenter": segmenter}
     named = (
         f"{Path(local_path(config.prompter.model)).name}@{short_identity(parameters['prompter']['model'])}"
     )
     return {
         "prompter": f"{kind}:{config.prompter.spacing_text if kind == 'grid' else named}",
-        "segmenter": f"{config.segmenter.model_id}@{short_identity(parameters['segmenter']['checkpoint'])}",
+        "segmenter": segmenter,
     }
 
 
@@ -401,6 +406,7 @@ def start_info(
             "limits": asdict(preset.limits),
             "open_files": preset.load.open_files,
             **({"hub": asked_revisions(request.models)} if request.models else {}),
+            **told_by_models(preset),
         },
         models={"prompter": asdict(preset.prompter), "segmenter": asdict(preset.segmenter)},
         stretches={source.scene.scene_id: source.to_dict() for source in sources},

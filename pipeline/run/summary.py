@@ -99,7 +99,11 @@ def _model_calls(planned: PlannedRun) -> str:
         "vector": "no prompter calls (locations come from --prompts)",
         "oracle": "no prompter calls (answers come from a label raster)",
         "grid": f"no prompter calls (a grid of points, {config.prompter.spacing_text}, asks for everything)",
+        "whole": f"at most {guess.tiles} tiles with all their queries to the mask model",
+        "grounding-dino": f"at most {guess.model_calls} looks of Grounding DINO",
     }[config.prompter.kind]
+    if config.segmenter.kind == "mask-model":
+        return asked
     if config.segmenter.kind == "oracle":
         return f"{asked}, no image encodings"
     return f"{asked} and at most {guess.image_encodings} image encodings"

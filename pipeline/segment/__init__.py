@@ -8,5 +8,6 @@ crop_segmenter        draws each box on a crop of its own
 oracle_segmenter      answers from a label raster
 dual_route            GeoSeg's two routes around one of them
 segmenter_checkpoint  looks at weights without loading them
+mask_model            models that are asked by a query and give masks themselves
 build_segmenter       from options to one of them
 """

@@ -14,6 +14,12 @@ from pipeline.segment.dual_route.clip_surgery import ClipSurgery
 from pipeline.segment.dual_route.dual_options import DualRouteOptions, check_dual
 from pipeline.segment.dual_route.dual_route_segmenter import DualRouteSegmenter
 from pipeline.segment.dual_route.sam3_text import Sam3Text
+from pipeline.segment.mask_model.build_mask_model import (
+    check_mask_model,
+    mask_model_identity,
+    mask_model_parameters,
+)
+from pipeline.segment.mask_model.mask_options import MaskModelOptions
 from pipeline.segment.onnx_segmenter import OnnxSegmenter, export_folder, find_provider
 from pipeline.segment.oracle_segmenter import OracleSegmenter
 from pipeline.segment.sam2_model import resolve_config, resolve_path
@@ -30,10 +36,13 @@ class SegmenterOptions(Sam2Options):
 
     For kind "sam-onnx", `checkpoint` is a folder with an encoder and a decoder (`sam_export`), which fix what
     `config`, `image_px` and `dtype` choose for SAM2. For kind "oracle" it is
-    oracle:labels.tif[?noise=mild|strong&seed=N], and all other options are ignored.
+    oracle:labels.tif[?noise=mild|strong&seed=N], and all other options are ignored. Kind "mask-model" is what
+    the table [mask_model] stands for: there is no segmenter, and the model is asked by the query.
     """
 
-    kind: Literal["sam2", "sam-onnx", "oracle"] = "sam2"
+    kind: Literal["sam2", "sam-onnx", "oracle", "mask-model"] = "sam2"
+    mask_model: MaskModelOptions | None = None
+    """For kind "mask-model" alone."""
     dual: DualRouteOptions | None = None
     """GeoSeg's two routes around the segmenter that the other options choose. None: it is prompted itself."""
     crop_share: float = 0.0
@@ -43,6 +52,10 @@ class SegmenterOptions(Sam2Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if (self.mask_model is None) == (self.kind == "mask-model"):
+            raise ValueError("a mask model is named by the table [mask_model], and by it alone")
+        if self.mask_model is not None and (self.dual is not None or self.crop_share):
+            raise ValueError("two routes and crops are for prompts, and a mask model takes none")
         if self.dual is not None and self.kind == "oracle":
             raise ValueError("two routes need a segmenter that looks at pictures, and the kind is 'oracle'")
         if not 0 <= self.crop_share <= 1:
@@ -56,6 +69,8 @@ class SegmenterOptions(Sam2Options):
         if self.kind == "oracle":
             href, mark, noise = self.checkpoint.partition("?")
             return f"oracle:{PurePath(href.removeprefix('oracle:')).name}{mark}{noise}"
+        if self.mask_model is not None:
+            return self.mask_model.name
         if self.kind == "sam-onnx":
             return PurePath(self.checkpoint).name
         if not self.checkpoint:
@@ -69,9 +84,16 @@ class SegmenterOptions(Sam2Options):
         """Whether one segmenter serves runs on any grid, with tiles of one size."""
         return self.kind != "oracle"
 
+    def splits(self, one_mask: bool) -> bool:
+        """Whether connected parts of a mask model's masks are objects. `one_mask`: what it says of them."""
+        return self.mask_model is not None and self.mask_model.splits(one_mask)
+
     def result_parameters(self) -> dict[str, object]:
         """Every option that can change a result, for a fingerprint. An oracle has only two of them."""
+        if self.mask_model is not None:
+            return {"kind": self.kind, "mask_model": self.mask_model.result_parameters()}
         every = super().result_parameters()
+        del every["mask_model"]
         share = every.pop("crop_share")
         crops = {"crop_share": share} if share else {}
         counts = {"oracle": ("kind", "checkpoint"), "sam-onnx": ("kind", "checkpoint", "mask_threshold")}
@@ -81,7 +103,13 @@ class SegmenterOptions(Sam2Options):
 
 def pinned_parameters(options: SegmenterOptions) -> dict[str, object]:
     """What can change a result, with the content of files in place of their names. Raises ModelError for an
-    unknown SAM2."""
+    unknown SAM2, and for a mask model that does not say hello."""
+    if options.mask_model is not None:
+        return {
+            "kind": options.kind,
+            "mask_model": mask_model_parameters(options.mask_model),
+            "checkpoint": mask_model_identity(options.mask_model),
+        }
     if options.kind == "oracle":
         files = {"checkpoint": parse_oracle(options.checkpoint).labels_href}
     elif options.kind == "sam-onnx":
@@ -102,8 +130,12 @@ def check_segmenter(options: SegmenterOptions, grid: RunGrid) -> None:
     """Check the segmenter without loading a model. Raises InputError.
 
     A SAM2 checkpoint must exist and fit the config's architecture. An export must hold an encoder and a
-    decoder that belong together. An oracle's raster must lie on the grid.
+    decoder that belong together. An oracle's raster must lie on the grid. A mask model's
+    process must say hello.
     """
+    if options.mask_model is not None:
+        check_mask_model(options.mask_model)
+        return
     if options.dual is not None:
         check_dual(options.dual)
     if options.kind == "oracle":
@@ -148,7 +180,7 @@ def check_device(options: SegmenterOptions) -> None:
     Imports torch or onnxruntime and loads no model. `auto` always passes: to look for a GPU would start CUDA
     here, and a process forked later could not start it again.
     """
-    if options.kind == "oracle" or options.device == "auto":
+    if options.kind in ("oracle", "mask-model") or options.device == "auto":
         return
     try:
         (find_provider if options.kind == "sam-onnx" else find_device)(options.device)
@@ -162,6 +194,12 @@ def build_segmenter(options: SegmenterOptions, lattice: TileLattice | None = Non
     `lattice` is that of the run. It gives the tile size, to which border tiles are padded, and the grid on
     which an oracle's raster lies. None: each image is padded to its own longer side.
     """
+    if options.mask_model is not None:
+        raise InputError(
+            "masks of prompts need a segmenter, and a mask model takes none",
+            came="[mask_model]",
+            remedy="leave it out here",
+        )
     if options.kind == "oracle":
         spec = parse_oracle(options.checkpoint)
         truth = (

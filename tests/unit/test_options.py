@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -104,3 +105,16 @@ def test_every_number_python_prints_reaches_the_option(numbers: list[float], for
 @pytest.mark.parametrize("word", ["-e5", "--bbox", "-1e", "-1e99999", "1e-5", "-x", "", "-1.5"])
 def test_other_words_of_a_command_line_stay(word: str) -> None:
     assert plain_numbers([word], lists={"--bbox": 4}) == [word]
+
+
+def test_a_mapping_has_free_keys_and_values_of_its_types() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Free:
+        options: Mapping[str, str | int | float]
+
+    table = {"options": {"a": "x", "b": 1, "c": 0.5}}
+    assert parse_table(Free, table, "t").options == table["options"]
+    with pytest.raises(InputError, match=r"t\.options\.d"):
+        parse_table(Free, {"options": {"d": ["x"]}}, "t")
+    with pytest.raises(InputError, match=r"t\.options"):
+        parse_table(Free, {"options": "x"}, "t")

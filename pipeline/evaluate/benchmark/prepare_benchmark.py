@@ -290,8 +290,8 @@ def _check_models(request: EvaluationRequest, preset: Preset) -> None:
         check_second_looks(preset.gate, preset.verifier, preset.prompter)
         check_engines(preset, request.runner)
     if request.masks_from == "preset":
-        if preset.segmenter.kind == "oracle":
-            what = "a benchmark needs a segmenter that looks at images"
+        if preset.segmenter.kind in ("oracle", "mask-model"):
+            what = "a benchmark needs a segmenter that draws prompts on images"
             remedy = "use --models truth, or a preset with a SAM"
             raise InputError(what, came=f"kind {preset.segmenter.kind!r}", remedy=remedy)
         check_segmenter(preset.segmenter, NO_GRID)

@@ -118,11 +118,11 @@ def check_examples(config: RunConfig, grid: RunGrid) -> tuple[str, ...]:
         )
     if not options.on:
         return ()
-    if config.segmenter.kind == "oracle":
+    if config.segmenter.kind in ("oracle", "mask-model"):
         raise InputError(
-            "--examples needs a segmenter that looks at pixels",
-            came="answers from a label raster",
-            remedy="drop --models oracle:..., or --examples",
+            "--examples needs a segmenter that looks at pixels, and tells of them",
+            came="a mask model" if config.segmenter.mask_model else "answers from a label raster",
+            remedy="drop --models oracle:... or [mask_model], or --examples",
         )
     if config.verifier.on:
         raise InputError(

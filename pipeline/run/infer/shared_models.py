@@ -15,6 +15,8 @@ from pipeline.run.config import RunConfig
 from pipeline.run.infer.attempts import Room
 from pipeline.schema.tiling import TileLattice
 from pipeline.segment.build_segmenter import build_segmenter
+from pipeline.segment.mask_model.build_mask_model import build_mask_model
+from pipeline.segment.mask_model.mask_model import MaskModel
 from pipeline.segment.segmenter import Segmenter
 
 
@@ -27,6 +29,7 @@ class SharedModels:
         """Who may ask the prompter now: its process dies for all runs together."""
         self._prompters: list[tuple[object, Prompter]] = []
         self._segmenters: list[tuple[object, Segmenter]] = []
+        self._mask_models: list[tuple[object, MaskModel]] = []
         self._looks: list[tuple[object, LooksAt | None]] = []
 
     def prompter(self, config: RunConfig, lattice: TileLattice) -> Prompter:
@@ -41,6 +44,13 @@ class SharedModels:
         key = (options, lattice.tile_px if options.serves_any_grid else lattice)
         return _once(self._segmenters, key, lambda: build_segmenter(options, lattice))
 
+    def mask_model(self, config: RunConfig) -> MaskModel | None:
+        """Give the mask model of a run. None: prompts are drawn by a segmenter. Raises ModelError."""
+        options = config.segmenter.mask_model
+        if options is None:
+            return None
+        return _once(self._mask_models, options, lambda: build_mask_model(options))
+
     def looks(self, config: RunConfig, lattice: TileLattice) -> LooksAt | None:
         """Give the verifier of a run in a process without a prompter. None: it is off. Raises InputError,
         ModelError.
@@ -50,7 +60,9 @@ class SharedModels:
         return _once(self._looks, key, lambda: build_looks(config.verifier, options, lattice.grid))
 
     def close(self) -> None:
-        """Release the prompters."""
+        """Release the prompters and the mask models."""
+        for _, mask_model in self._mask_models:
+            mask_model.close()
         for _, prompter in self._prompters:
             prompter.close()
 

@@ -3,8 +3,9 @@
 1. `ReadStep` (read_step.py) reads pixels and validity of the block's tiles.
 2. `PromptStep` asks every query about every tile. Tiles without valid pixels are EMPTY(nodata), tiles that
    clouds hide EMPTY(cloud); they cost no model call. An optional gate looks first.
-3. `SegmentStep` embeds a tile with a FOUND answer once and decodes all its prompts. An optional verifier
-   looks at every mask. The block record is written whole: its presence proves that the block is done.
+3. `SegmentStep` embeds a tile with a FOUND answer once and decodes all its prompts, or asks a mask model all
+   its queries. An optional verifier looks at every mask. The block record is written whole: its presence
+   proves that the block is done.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pipeline.load.prepare_scenes import SceneSource
 from pipeline.prompt.build_prompter import build_gate, build_verifier
 from pipeline.prompt.looks.gate import Gate
 from pipeline.prompt.looks.gatekeeper import Gatekeeper, Probabilities
-from pipeline.prompt.looks.verifier import DrawnMasks, Judged, LooksAt, Verifier, judged
+from pipeline.prompt.looks.verifier import DrawnMasks, LooksAt, Verifier, judged
 from pipeline.prompt.prompter import Prompter
 from pipeline.run.config import RunConfig
 from pipeline.run.events.stage_times import Meter, load_times
@@ -46,8 +47,16 @@ from pipeline.run.infer.step_rules import (
     unseen_reason,
     verified,
 )
+from pipeline.run.infer.tile_masks import (
+    TileMasks,
+    failed_record,
+    judged_masks,
+    masks_by_query,
+    record_of,
+    unsegmented,
+)
 from pipeline.schema.imagery import BlockImage, ScenePixels, TileImage
-from pipeline.schema.tile_answers import BlockRecord, MaskCrop, Reason, TilePrompts, TileRecord, TileStatus
+from pipeline.schema.tile_answers import BlockRecord, Reason, TilePrompts, TileRecord, TileStatus
 from pipeline.schema.tiling import TileLattice, TileSpec
 from pipeline.segment.mask_ranker import MaskRanker
 from pipeline.segment.segmenter import Segmenter
@@ -229,12 +238,15 @@ class SegmentStep:
         self._context = context
         config = context.config
         models = models or SharedModels()
-        self._segmenter = segmenter or models.segmenter(config, context.lattice)
+        self._mask_model = models.mask_model(config) if segmenter is None else None
+        if self._mask_model is None:
+            self._segmenter = segmenter or models.segmenter(config, context.lattice)
+        self._encoder = self._mask_model or self._segmenter
         self._looks = looks or models.looks(config, context.lattice)
         self._run_dir = RunDir(context.run_dir)
         self._journal = context.journal
         self._hand = Hand("segmenter")
-        self._meter = Meter(self._segmenter)
+        self._meter = Meter(self._encoder)
 
     def used(self) -> dict[str, int]:
         """Count what the segmenter used since this was last asked."""
@@ -242,7 +254,7 @@ class SegmentStep:
 
     def loading(self) -> Mapping[str, float]:
         """Seconds that parts of the segmenter's loading took, as far as it tells by now."""
-        return load_times(self._segmenter)
+        return load_times(self._encoder)
 
     def commit(self, image: BlockImage, answers: Sequence[TilePrompts]) -> BlockSummary:
         """Segment, flatten and write one block. Done again, it writes the same file.
@@ -250,12 +262,12 @@ class SegmentStep:
         Raises a retryable ModelError when the segmenter can only go on in a fresh process.
         """
         start = time.monotonic()
-        before = self._segmenter.n_embeddings
+        before = self._encoder.n_embeddings
         attempt = self._journal.begin(image.block.block_id, "segment")
         by_tile: dict[str, list[TilePrompts]] = {tile.tile_id: [] for tile in image.block.tiles}
         for answer in answers:
             why = attempt.verdict(answer.tile_id)
-            by_tile[answer.tile_id].append(answer if why is None else _unsegmented(answer, why))
+            by_tile[answer.tile_id].append(answer if why is None else unsegmented(answer, why))
         views = {tile.tile_id: image.tile_image(tile) for tile in image.block.tiles}
         records = list(self._records(views, by_tile, attempt))
         key = key_of(self._context.keys, image.block.block_id)
@@ -266,7 +278,7 @@ class SegmentStep:
             tiles=tuple(records),
             valid={tile_id: view.core_valid for tile_id, view in views.items()},
             scenes={tile.tile_id: core_scenes(image, tile, key) for tile in image.block.tiles},
-            n_embeddings=self._segmenter.n_embeddings - before,
+            n_embeddings=self._encoder.n_embeddings - before,
             elapsed_s=time.monotonic() - start,
         )
         asked = self._context.asked
@@ -319,45 +331,55 @@ class SegmentStep:
                 attempt.set_aside(tile_id, why)
             raise ModelError(f"the segmenter is {late}, with {tile_id or 'masks'}", retryable=True) from late
 
-    def _tile(self, view: TileImage, answers: Sequence[TilePrompts]) -> list[_TileMasks]:
+    def _tile(self, view: TileImage, answers: Sequence[TilePrompts]) -> list[TileMasks]:
         valid_px = int(view.core_valid.sum())
         cloud_px = view.core_hidden_px
+        if self._mask_model is not None:
+            split = self._context.config.segmenter.splits(self._mask_model.one_mask)
+            queries = self._context.config.queries
+            asked = masks_by_query(self._mask_model, view, answers, queries=queries, split=split)
+            return [
+                replace(one, record=replace(one.record, valid_px=valid_px, cloud_px=cloud_px))
+                for one in asked
+            ]
         view_masks = ViewMasks(self._segmenter, view)
         found = []
         for answer in answers:
-            base = replace(_record(view.tile, answer), valid_px=valid_px, cloud_px=cloud_px)
+            base = replace(record_of(view.tile, answer), valid_px=valid_px, cloud_px=cloud_px)
             if answer.status is not TileStatus.FOUND:
-                found.append(_TileMasks(record=base))
+                found.append(TileMasks(record=base))
                 continue
             if self._context.config.prompter.kind == "grid":
                 found.append(self._ranked(view_masks, self._everything(view_masks, base)))
                 continue
             masks, error = view_masks.draw(answer.prompts)
-            drawn = _TileMasks(record=_failed(base, error)) if error else _TileMasks(record=base, masks=masks)
+            drawn = (
+                TileMasks(record=failed_record(base, error)) if error else TileMasks(record=base, masks=masks)
+            )
             found.append(self._ranked(view_masks, drawn))
         return found
 
-    def _ranked(self, view_masks: ViewMasks, drawn: _TileMasks) -> _TileMasks:
+    def _ranked(self, view_masks: ViewMasks, drawn: TileMasks) -> TileMasks:
         """Without the masks that examples speak against; as it is where there are none of either."""
         ranker = self._context.ranker
         if ranker is None or not drawn.masks:
             return drawn
         probabilities, error = view_masks.ranked(drawn.masks, ranker)
         if error:
-            return _TileMasks(record=_failed(drawn.record, error))
+            return TileMasks(record=failed_record(drawn.record, error))
         threshold = self._context.config.preset.examples.threshold
-        return _judged(drawn, judged(drawn.masks, len(drawn.record.prompts), probabilities, threshold))
+        return judged_masks(drawn, judged(drawn.masks, len(drawn.record.prompts), probabilities, threshold))
 
-    def _everything(self, view_masks: ViewMasks, base: TileRecord) -> _TileMasks:
+    def _everything(self, view_masks: ViewMasks, base: TileRecord) -> TileMasks:
         """All objects of a tile. Its record has the points of those alone, and counts what was left out."""
         rules = self._context.config.preset.everything
         proposals, prompts, error = view_masks.propose(base.prompts, rules)
         if error:
-            return _TileMasks(record=_failed(base, error))
+            return TileMasks(record=failed_record(base, error))
         record = replace(base, prompts=prompts, reply=proposals.text(len(base.prompts)))
-        return _TileMasks(record=record, masks=proposals.masks)
+        return TileMasks(record=record, masks=proposals.masks)
 
-    def _verify(self, views: Mapping[str, TileImage], found: Sequence[_TileMasks]) -> Iterable[_TileMasks]:
+    def _verify(self, views: Mapping[str, TileImage], found: Sequence[TileMasks]) -> Iterable[TileMasks]:
         """Without the masks that a verifier rejects. Raises ModelError."""
         config = self._context.config
         return verified(
@@ -370,10 +392,10 @@ class SegmentStep:
                 n_prompts=len(tile.record.prompts),
                 masks=tile.masks or (),
             ),
-            judged=_judged,
+            judged=judged_masks,
         )
 
-    def _flatten(self, found: _TileMasks) -> TileRecord:
+    def _flatten(self, found: TileMasks) -> TileRecord:
         base = found.record
         if found.masks is None or base.status is not TileStatus.FOUND:
             return base
@@ -382,7 +404,7 @@ class SegmentStep:
                 base.tile, found.masks, base.prompts, self._context.lattice, self._context.config.stitch
             )
         except Exception as error:
-            return _failed(base, failure_text(error))
+            return failed_record(base, failure_text(error))
         if labels is None:
             return replace(
                 base,
@@ -393,56 +415,8 @@ class SegmentStep:
         return replace(base, labels=labels, fragments=fragments)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _TileMasks:
-    """One tile and query between segmenting and flattening."""
-
-    record: TileRecord
-    masks: tuple[MaskCrop, ...] | None = None
-    """None: nothing was segmented."""
-
-
-def _judged(found: _TileMasks, judged: Judged) -> _TileMasks:
-    """The masks that pass; EMPTY(verifier) when there were some and none does. The record keeps all
-    probabilities.
-    """
-    record = replace(found.record, verified=judged.verified)
-    if not judged.kept:
-        return _TileMasks(record=replace(record, status=TileStatus.EMPTY, reason=Reason.VERIFIER))
-    return _TileMasks(record=record, masks=judged.kept)
-
-
-def _unsegmented(answer: TilePrompts, why: SetAside) -> TilePrompts:
-    """The answer about a tile that is set aside. Where nothing was to be segmented it stands."""
-    if answer.status is not TileStatus.FOUND:
-        return answer
-    return replace(answer, status=TileStatus.FAILED, reason=why.reason, prompts=(), error=why.error)
-
-
-def _failed(record: TileRecord, error: str) -> TileRecord:
-    return replace(record, status=TileStatus.FAILED, reason=Reason.MODEL_ERROR, error=error)
-
-
 def core_scenes(image: BlockImage, tile: TileSpec, key: BlockKey) -> ScenePixels:
     """Which scene gave each valid pixel of a tile's core, as the record of its block numbers them."""
     slices = tile.core.slices_in(image.block.read)
     scenes = image.scenes.cut(slices, image.valid[slices])
     return replace(scenes, numbers=key.own_numbers(scenes.numbers))
-
-
-def _record(tile: TileSpec, answer: TilePrompts) -> TileRecord:
-    return TileRecord(
-        tile=tile,
-        query_index=answer.query_index,
-        status=answer.status,
-        reason=answer.reason,
-        error=answer.error,
-        reply=answer.reply,
-        rationale=answer.rationale,
-        prompts=answer.prompts,
-        n_dropped=answer.n_dropped,
-        truncated_reply=answer.truncated_reply,
-        n_calls=answer.n_calls,
-        gate_p=answer.gate_p,
-        audited=answer.audited,
-    )

@@ -94,24 +94,33 @@ def check_dual(options: DualRouteOptions) -> None:
     Of a hub id the folder of its revision in the hub's cache counts; without one it passes.
     """
     for name, place in options.models.items():
-        folder: Path | None = Path(place)
-        if is_hub_place(place):
-            folder = cached_folder(place, options.clip_revision if name == "clip" else options.sam3_revision)
-            if folder is None or not (folder / "config.json").is_file():
-                continue
-        assert folder is not None, "a place that is no hub id is a folder"
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            kind = config["model_type"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"segmenter.dual.{name} must be the folder of a checkpoint or a hub id",
-                came=f"{place}: {error!r}",
-                remedy="name the folder that holds config.json and the weights",
-            ) from error
-        if kind != name:
-            raise InputError(
-                f"segmenter.dual.{name} must be a model of the type {name}",
-                came=f"{place}, of the type {kind!r}",
-                remedy="name another folder",
-            )
+        revision = options.clip_revision if name == "clip" else options.sam3_revision
+        check_folder(place, revision, option=f"segmenter.dual.{name}", model_type=name)
+
+
+def check_folder(place: str, revision: str | None, *, option: str, model_type: str) -> None:
+    """Check that a folder holds a model of a type of transformers. Raises InputError.
+
+    Of a hub id the folder of its revision in the hub's cache counts; without one it passes.
+    """
+    folder: Path | None = Path(place)
+    if is_hub_place(place):
+        folder = cached_folder(place, revision)
+        if folder is None or not (folder / "config.json").is_file():
+            return
+    assert folder is not None, "a place that is no hub id is a folder"
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = config["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{option} must be the folder of a checkpoint or a hub id",
+            came=f"{place}: {error!r}",
+            remedy="name the folder that holds config.json and the weights",
+        ) from error
+    if kind != model_type:
+        raise InputError(
+            f"{option} must be a model of the type {model_type}",
+            came=f"{place}, of the type {kind!r}",
+            remedy="name another folder",
+        )

@@ -6,6 +6,7 @@ The weights of SAM3 are gated; this project has not run it with them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,20 +51,45 @@ class Sam3Text:
 
         The score is 0 where there is none.
         """
+        masks, scores = self.instances(self.encode(rgb), phrase)
+        joined: NDArray[np.bool_] = np.any(masks, axis=0)
+        return joined, max(scores, default=0.0)
+
+    def encode(self, rgb: NDArray[np.uint8]) -> EncodedPicture:
+        """Encode a picture (H, W, 3), for any number of phrases."""
         import torch
         from PIL import Image
 
         height, width = rgb.shape[:2]
         picture = Image.fromarray(np.ascontiguousarray(rgb))
-        inputs: Mapping[str, Any] = self._processor(images=picture, text=phrase, return_tensors="pt").to(
-            self._device
-        )
+        inputs = self._processor(images=picture, return_tensors="pt").to(self._device)
         with torch.inference_mode():
-            outputs = self._model(**inputs)
+            features = self._model.get_vision_features(pixel_values=inputs["pixel_values"])
+        return EncodedPicture(shape_px=(height, width), features=features)
+
+    def instances(self, seen: EncodedPicture, phrase: str) -> tuple[NDArray[np.bool_], list[float]]:
+        """Find every instance of a phrase. Returns masks (N, H, W) and N scores in 0..1."""
+        import torch
+
+        words: Mapping[str, Any] = self._processor(text=phrase, return_tensors="pt").to(self._device)
+        with torch.inference_mode():
+            outputs = self._model(
+                vision_embeds=seen.features,
+                input_ids=words["input_ids"],
+                attention_mask=words.get("attention_mask"),
+            )
         (found,) = self._processor.post_process_instance_segmentation(
-            outputs, threshold=self._threshold, mask_threshold=0.5, target_sizes=[(height, width)]
+            outputs, threshold=self._threshold, mask_threshold=0.5, target_sizes=[seen.shape_px]
         )
-        masks = found["masks"].bool().cpu().numpy().reshape(-1, height, width)
-        if not len(masks):
-            return np.zeros((height, width), dtype=np.bool_), 0.0
-        return masks.any(axis=0), float(found["scores"].max())
+        masks = found["masks"].bool().cpu().numpy().reshape(-1, *seen.shape_px)
+        return masks, [float(score) for score in found["scores"]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedPicture:
+    """What SAM3 keeps of a picture until phrases are looked for in it."""
+
+    shape_px: tuple[int, int]
+    """(height, width)."""
+    features: Any
+    """Tensors on the model's device."""

@@ -25,6 +25,7 @@ from pipeline.run.config import (
     preset_tables,
     result_parameters,
 )
+from pipeline.run.limit_options import LimitOptions
 
 
 def make_config(**tables: object) -> RunConfig:
@@ -168,3 +169,32 @@ def test_a_ground_sampling_distance_is_a_length_and_stands_alone() -> None:
 def test_only_a_ground_sampling_distance_that_was_asked_for_enters_the_fingerprint() -> None:
     assert GridChoice().parameters() == {"crs": None, "resolution": None}
     assert GridChoice(gsd_m=0.5).parameters() == {"crs": None, "resolution": None, "gsd_m": 0.5}
+
+
+def test_a_mask_model_takes_the_place_of_the_presets_models(tmp_path: Path) -> None:
+    config = tmp_path / "sam3.toml"
+    config.write_text(
+        '[mask_model]\nkind = "sam3-text"\ncheckpoint = "facebook/sam3"\n[tiles]\nhalo_px = 40\n'
+        "[resources.segmenter]\ngpus = 1.0\n"
+    )
+    preset = build_preset(preset_tables("embedded", str(config)))
+    assert preset.prompter.kind == "whole"
+    assert preset.segmenter.mask_model is not None
+    assert preset.segmenter.mask_model.checkpoint == "facebook/sam3"
+    assert (preset.tiles.px, preset.tiles.halo_px) == (256, 40)  # the preset's, and what the file says
+    assert preset.notice == ""
+    assert (preset.limits, preset.resources.segmenter.gpus) == (LimitOptions(), 1.0)
+
+
+@pytest.mark.parametrize("table", ["prompter", "segmenter", "gate", "verifier", "everything", "examples"])
+def test_a_mask_model_beside_what_it_replaces_is_refused(tmp_path: Path, table: str) -> None:
+    config = tmp_path / "both.toml"
+    config.write_text(f'[mask_model]\nkind = "sam3-text"\ncheckpoint = "facebook/sam3"\n[{table}]\n')
+    with pytest.raises(InputError, match=rf"\[{table}\]"):
+        preset_tables("embedded", str(config))
+
+
+def test_a_mask_model_of_a_kind_and_a_table_go_together() -> None:
+    for segmenter in ({"kind": "mask-model"}, {"mask_model": {"kind": "sam3-text", "checkpoint": "x"}}):
+        with pytest.raises(InputError, match="a mask model is named by the table"):
+            build_preset({**preset_tables("embedded"), "segmenter": segmenter})

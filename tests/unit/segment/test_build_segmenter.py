@@ -24,6 +24,7 @@ from pipeline.segment.build_segmenter import (
     check_segmenter,
     pinned_parameters,
 )
+from pipeline.segment.mask_model.mask_options import MaskModelOptions
 from pipeline.segment.onnx_segmenter import OnnxSegmenter
 from pipeline.segment.oracle_segmenter import OracleSegmenter
 from pipeline.segment.sam2_segmenter import Sam2Segmenter
@@ -187,3 +188,16 @@ def test_what_enters_a_fingerprint_is_what_changes_a_result() -> None:
         assert changed.result_parameters() != plain
     oracle = SegmenterOptions(kind="oracle", checkpoint="oracle:labels.tif", image_px=512)
     assert oracle.result_parameters() == {"kind": "oracle", "checkpoint": "oracle:labels.tif"}
+
+
+def test_a_mask_model_is_no_segmenter_and_takes_no_crops() -> None:
+    model = MaskModelOptions(kind="sam3-text", checkpoint="facebook/sam3")
+    options = SegmenterOptions(kind="mask-model", mask_model=model)
+    assert options.model_id == "sam3-text sam3"
+    assert options.serves_any_grid
+    assert not options.splits(False)
+    assert options.splits(True)
+    with pytest.raises(InputError, match="a mask model takes none"):
+        build_segmenter(options)
+    with pytest.raises(ValueError, match="two routes and crops"):
+        SegmenterOptions(kind="mask-model", mask_model=model, crop_share=0.5)

@@ -112,3 +112,28 @@ def test_closing_releases_every_prompter(monkeypatch: pytest.MonkeyPatch) -> Non
         models.prompter(config, lattice_of(left))
     models.close()
     assert closed == [0.0, 1000.0]
+
+
+def test_a_mask_model_is_loaded_once_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[FakeMaskModel] = []
+
+    class FakeMaskModel:
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    def build(options: object) -> FakeMaskModel:
+        built.append(FakeMaskModel())
+        return built[-1]
+
+    monkeypatch.setattr(shared_models, "build_mask_model", build)
+    table = {"kind": "sam3-text", "checkpoint": "facebook/sam3"}
+    asked = config_of(
+        prompter={"kind": "whole", "model": ""}, segmenter={"kind": "mask-model", "mask_model": table}
+    )
+    models = SharedModels()
+    assert models.mask_model(config_of()) is None
+    assert models.mask_model(asked) is models.mask_model(asked)
+    models.close()
+    assert [one.closed for one in built] == [1]
