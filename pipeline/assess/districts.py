@@ -102,11 +102,16 @@ def _names(features: Features, column: str | None) -> tuple[str, ...]:
             remedy=f"choose from {', '.join(map(str, there)) or 'none: the file has no columns'}",
         )
     chosen = column or next((name for name in _NAMES if name in there), None)
-    texts = [
-        public_line(str(features.ids[i] if chosen is None else features.attributes[i][chosen]))
+    given = [
+        features.ids[i] if chosen is None else features.attributes[i][chosen]
         for i in range(len(features.ids))
     ]
+    texts = ["without a name" if _is_null(value) else public_line(str(value)) for value in given]
     return tuple(f"{t} ({i + 1})" if texts.count(t) > 1 else t for i, t in enumerate(texts))
+
+
+def _is_null(value: object) -> bool:
+    return value is None or value != value or not str(value).strip()  # a column of numbers holds NaN
 
 
 def _require_apart(shapes: Sequence[shapely.Geometry], names: Sequence[str]) -> None:

@@ -37,6 +37,7 @@ from pipeline.assess.sample_design import SampleDesign, read_design
 from pipeline.assess.survey_estimators import LEVEL, Estimated
 from pipeline.errors import InputError
 from pipeline.files.atomic_file import write_bytes_atomic
+from pipeline.files.output_folder import writing_to
 from pipeline.files.public_text import public_json, public_text
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_document import finished_run
@@ -96,10 +97,13 @@ def estimate_assessment(folder: Path, labels: Path, *, run: str | None = None) -
     )
     assert isinstance(document, dict)
     curves = {each["query_index"]: curve_of(each["confidence"]) for each in queries if each["confidence"]}
+    with writing_to(run_dir.path, "RUN"):
+        if curves:
+            write_confidence(run_dir, info, curves)
+        (run_dir.path / ASSESSMENT_NAME).write_bytes((public_json(document) + "\n").encode())
     if curves:
-        write_confidence(run_dir, info, curves)
-        write_bytes_atomic(folder / RELIABILITY_NAME, reliability_svg(queries).encode())
-    (run_dir.path / ASSESSMENT_NAME).write_bytes((public_json(document) + "\n").encode())
+        with writing_to(folder, "DIR"):
+            write_bytes_atomic(folder / RELIABILITY_NAME, reliability_svg(queries).encode())
     return document
 
 

@@ -44,6 +44,10 @@ def test_districts_have_names_and_hold_points(tmp_path: Path) -> None:
     points = shapely.points([500010.0, 500030.0, 500025.0, 600000.0], [5499990.0] * 4)
     np.testing.assert_array_equal(districts.place_of(points), [0, 1, 0, 2])  # a border belongs to the first
     assert read_districts(path, GRID, column="no").names == ("1", "2")
+    saved(path, (WEST, {"name": None}), (EAST, {"name": " "}))
+    assert read_districts(path, GRID).names == ("without a name (1)", "without a name (2)")
+    saved(path, (WEST, {"name": "west"}), (EAST, {"name": None}))
+    assert read_districts(path, GRID).names == ("west", "without a name")
 
 
 def test_longitude_and_latitude_are_brought_to_the_crs_of_the_run(tmp_path: Path) -> None:
