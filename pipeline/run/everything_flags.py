@@ -116,6 +116,12 @@ def check_everything(args: argparse.Namespace) -> None:
     if not args.everything:
         if given:
             raise InputError(f"{given[0]} is for --everything", remedy="add --everything, or drop it")
+        if args.examples and not (args.prompts or args.query or args.add_query):
+            raise InputError(
+                "--examples chooses among masks, so something must draw them",
+                came="neither --everything nor --prompts nor --query",
+                remedy="add --everything, or one of the others",
+            )
         return
     if args.prompts:
         raise InputError("--prompts and --everything exclude each other", remedy="drop one of them")

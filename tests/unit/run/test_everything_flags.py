@@ -62,6 +62,7 @@ def test_examples_lie_over_the_preset() -> None:
         (("--everything", "--point-spacing-m", "nan"), "positive number of metres"),
         (("--everything", "--query", "a", "--query", "b"), "reads no query"),
         (("--everything", "--crop-prompts"), "exclude each other"),
+        (("--examples", "m.geojson"), "something must draw them"),
         (("--prompts", "p.geojson", "--crop-prompts", "0"), "above 0 and at most 1"),
         (("--everything", "--examples-threshold", "0.5"), "--examples-threshold is for --examples"),
         (("--everything", "--examples", "m.geojson", "--examples-threshold", "2"), "must be a probability"),
