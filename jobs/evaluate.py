@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 EPILOG = """benchmarks:
   world:SEED[:SIZE]    tiles of a procedural world, drawn in memory; SIZE pixels a side (default 2048)
-  world-pairs:SEED[:SIZE]  the same world, asked for "X with Y" and "X without Y": answers should be disjoint
+  world-pairs              200 pairs of queries about worlds, "X with Y" and "X without Y", which exclude each
+                           other: by how much do the two answers overlap?
+  world-pairs:SEED[:SIZE]  the pairs of one world
   earthreason:PATH     <root>/{train,val,test}/{images,labels,QAs}
   rrsis-d:PATH         <root>/rrsisd/{refs(unc).p,instances.json}, <root>/images/rrsisd/JPEGImages
   risbench:PATH        <root>/{img_rgb,mask}, <root>/output_phrase_{train,val,test}.txt

@@ -69,6 +69,8 @@ def open_benchmark(text: str, options: ReadOptions) -> Benchmark:
 def _open_world(text: str, place: str, options: ReadOptions) -> Benchmark:
     if options.split is not None:
         raise InputError("a world has no splits", came=f"--split {options.split}", remedy="leave --split out")
+    if text == world_pairs.NAME:
+        return world_pairs.read_pair_set(tile_px=options.tile_px)
     seed, _, size = place.partition(":")
     if not seed.isdecimal() or not (size.isdecimal() or not size) or place.endswith(":"):
         raise InputError(

@@ -146,6 +146,24 @@ def test_outcomes_in_order(build: Any) -> None:
     assert prompter.n_cached_tokens == 8
 
 
+@pytest.mark.parametrize("retry", [0, 1, 3])
+def test_an_absent_query_costs_one_call_a_tile(
+    build: Callable[..., tuple[VllmPrompter, ScriptedEngine]], retry: int
+) -> None:
+    prompter, engine = build(lambda _query, _attempt: (ABSENT, "stop"), retry=retry)
+
+    async def ask_all() -> list[list[TilePrompts]]:
+        return [await prompter.prompt(image(seed), ["ships", "tanks without pools"]) for seed in range(4)]
+
+    answers = [answer for tile in asyncio.run(ask_all()) for answer in tile]
+    assert [(answer.status, answer.prompts, answer.n_calls) for answer in answers] == [
+        (TileStatus.EMPTY, (), 1)
+    ] * 8
+    asked = [query for what, query in engine.log if what == "start"]
+    assert (asked.count("ships"), asked.count("tanks without pools")) == (4, 4)
+    assert prompter.n_calls == 8
+
+
 def test_boxes_are_moved_in_pixels_of_the_window(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """By hand: 0..25 x 0..50 of a window of 50 x 50 px, 0.2 w = 5 and 0.1 h = 5, and points stay."""
     build(lambda *_: (GOOD, "stop"))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
 from pipeline.errors import InputError
 from pipeline.evaluate.benchmark.benchmark import Benchmark, choose_samples
+from pipeline.evaluate.benchmark.readers import world_pairs
 from pipeline.evaluate.benchmark.readers.world_pairs import (
     NEAR_PX,
     RELATIONS,
     SideMask,
+    read_pair_set,
     read_pairs,
     sides_of,
 )
@@ -66,6 +70,27 @@ def test_sides_by_the_distance_of_every_pixel(pairs: Benchmark) -> None:
 def test_both_queries_of_a_pair_are_asked(pairs: Benchmark) -> None:
     samples = [sample for image in choose_samples(pairs, "first") for sample in image.samples]
     assert len(samples) == 2 * len({sample.strata["pair"] for sample in samples})
+
+
+def test_the_set_has_so_many_pairs_of_several_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A smaller set, by the same rule: the last tile gives only the pairs that are still wanted."""
+    monkeypatch.setattr(world_pairs, "SET_PAIRS", 6)
+    monkeypatch.setattr(world_pairs, "SET_WORLDS", (14, 11))
+    monkeypatch.setattr(world_pairs, "SET_SIZE", 1024)
+    found = read_pair_set()
+    samples = [sample for image in choose_samples(found, "first") for sample in image.samples]
+    assert Counter(sample.strata["side"] for sample in samples) == {"with": 6, "without": 6}
+    assert len({sample.strata["pair"] for sample in samples}) == 6
+    assert len({sample.sample_id for sample in samples}) == 12
+    assert {image.image_id[:4] for image in found.images} == {"w014", "w011"}
+    seeds = {
+        target.mask.seed for i in found.images for target in i.targets if isinstance(target.mask, SideMask)
+    }
+    assert seeds == {14, 11}
+    monkeypatch.setattr(world_pairs, "MORE_WORLDS", ())
+    monkeypatch.setattr(world_pairs, "SET_PAIRS", 1000)
+    with pytest.raises(InputError, match="must hold 1000 pairs"):
+        read_pair_set()
 
 
 def test_a_world_without_a_tile_is_refused() -> None:
