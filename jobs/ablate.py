@@ -19,7 +19,7 @@ from pipeline.run.job_options import add_runner_option, job_parser
 if TYPE_CHECKING:
     from pipeline.evaluate.ablate.run_ablation import AblationRequest
 
-AXES = ("refinement", "routes", "prompters", "segmenters", "combinations", "negatives")
+AXES = ("refinement", "routes", "prompters", "segmenters", "combinations", "negatives", "shapes")
 
 EPILOG = """axes: the first variant is what the others are compared with
   refinement    boxes as they come; with GeoSeg's margins of 0.2 and 0.1
@@ -28,6 +28,7 @@ EPILOG = """axes: the first variant is what the others are compared with
   segmenters    embedded; MobileSAM (make mobile-sam); SAM2.1 tiny, small, base-plus, large
   combinations  box and two points; box; two points; box and four points; with two negative points
   negatives     without and with two negative points
+  shapes        the fixed combination; points after the shape; a chain of boxes (--benchmark world-lines:50)
 
 models
   oracle             prompts and masks from the truth, with the mistakes of --noise. Masks see only the box

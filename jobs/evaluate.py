@@ -32,6 +32,7 @@ EPILOG = """benchmarks:
   world-pairs              200 pairs of queries about worlds, "X with Y" and "X without Y", which exclude each
                            other: by how much do the two answers overlap?
   world-pairs:SEED[:SIZE]  the pairs of one world
+  world-lines:SEED[:SIZE]  its runways and roads, and a river drawn through every tile: long targets
   earthreason:PATH     <root>/{train,val,test}/{images,labels,QAs}
   rrsis-d:PATH         <root>/rrsisd/{refs(unc).p,instances.json}, <root>/images/rrsisd/JPEGImages
   risbench:PATH        <root>/{img_rgb,mask}, <root>/output_phrase_{train,val,test}.txt
@@ -163,11 +164,11 @@ def _add_models(top: argparse.ArgumentParser) -> None:
     )
     models.add_argument(
         "--truth-points",
-        choices=("fixed", "shape", "four", "negatives"),
+        choices=("fixed", "shape", "chain", "four", "negatives"),
         default="fixed",
         help="with --prompts truth: a box and one or two points for every target (default); shape: more "
-        "points on long ones, and one in the hole of rings; four: four points; negatives: two, and two "
-        "beside the target in its box",
+        "points on long ones, and one in the hole of rings; chain: a chain of boxes along long ones, "
+        "rings and networks; four: four points; negatives: two, and two beside the target in its box",
     )
     models.add_argument(
         "--noise",

@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.prompt.box_margins import GEOSEG
 from pipeline.run.config import known_presets, preset_tables
 
-AxisName = Literal["refinement", "routes", "prompters", "segmenters", "combinations", "negatives"]
+AxisName = Literal["refinement", "routes", "prompters", "segmenters", "combinations", "negatives", "shapes"]
 
 ORACLE = "oracle"
 CLIP = "openai/clip-vit-base-patch16"
@@ -197,6 +197,15 @@ def _negatives(choice: ModelChoice, options: AxisOptions) -> Sequence[Variant]:
     return (every[0], every[-1])
 
 
+def _shapes(choice: ModelChoice, _: AxisOptions) -> Sequence[Variant]:
+    why_not = _BOX_ALONE if choice.masks == ORACLE else "" if choice.prompts == ORACLE else _NEEDS_TRAINING
+    return (
+        Variant(name="box and two points"),
+        Variant(name="points after the shape", truth={"points": "shape"}, impossible=why_not),
+        Variant(name="a chain of boxes along it", truth={"points": "chain"}, impossible=why_not),
+    )
+
+
 def _with_language_models() -> tuple[str, ...]:
     return tuple(name for name in known_presets() if preset_tables(name)["prompter"]["kind"] == "vllm")
 
@@ -210,5 +219,6 @@ _AXES: Mapping[AxisName, Callable[[ModelChoice, AxisOptions], Sequence[Variant]]
     "segmenters": _segmenters,
     "combinations": _combinations,
     "negatives": _negatives,
+    "shapes": _shapes,
 }
 AXES: tuple[AxisName, ...] = tuple(_AXES)

@@ -40,7 +40,7 @@ def ablation_page(document: Mapping[str, Any]) -> str:
     ]
     body += [
         table(header(), [*our_rows(document), *published_rows(document)]),
-        tag("p", "Rows whose models are published are the papers' own, on their data:"),
+        tag("p", "Rows whose models are published are the papers' own, on their data."),
         tag("ul", *(tag("li", line) for line in sources(document))),
         tag("h2", "What this can and cannot show"),
         tag("p", limits(axis)),

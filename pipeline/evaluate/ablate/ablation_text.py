@@ -14,6 +14,7 @@ TITLES = {
     "segmenters": "Who draws the masks",
     "combinations": "Which prompts the segmenter gets",
     "negatives": "Negative points",
+    "shapes": "Prompts after the shape of a target",
 }
 
 COLUMNS = {
@@ -42,6 +43,8 @@ _SHOWS = {
     "The paper trained a prompter for each way, which is another question: there the prompter learns, too.",
     "negatives": "It shows what negative points at a place that is truly outside do to a frozen segmenter. "
     "The paper's finding is that a language model does not learn where to put them; that needs training.",
+    "shapes": "It shows what a frozen segmenter makes of long targets whose true outline chose the prompts. "
+    "A prompter would have to see the shape first, which is not tested. The rivers are drawn over a world.",
 }
 
 _ALWAYS = (
@@ -62,10 +65,12 @@ def ablation_markdown(document: Mapping[str, Any]) -> str:
         f"{document['benchmark']}{_limit(document)}. Mistakes of the oracle: {noise or 'none'}. In brackets: "
         "95 % intervals over pictures. Differences are paired: both rows answered the same samples.",
     ]
+    parts.append(markdown_table(header(), [*our_rows(document), *published_rows(document)]))
+    if rows := rows_by_stratum(document):
+        head = ["models", "variant", "targets", "n", "gIoU", "difference", "changed"]
+        parts.append(markdown_table(head, rows))
     parts += [
-        markdown_table(header(), [*our_rows(document), *published_rows(document)]),
-        "Rows whose models are *published* are the papers' own, on their data:",
-        "\n".join(f"- {line}" for line in sources(document)),
+        published_text(document),
         "## What this can and cannot show",
         limits(axis),
     ]
@@ -109,6 +114,31 @@ def published_rows(document: Mapping[str, Any]) -> list[list[str]]:
             "",
         ]
         for row in document["published"]
+    ]
+
+
+def published_text(document: Mapping[str, Any]) -> str:
+    """Say of what data the papers' rows are, or that there are none."""
+    if not document["published"]:
+        return "No paper has figures for this axis."
+    lines = "\n".join(f"- {line}" for line in sources(document))
+    return f"Rows whose models are *published* are the papers' own, on their data:\n\n{lines}"
+
+
+def rows_by_stratum(document: Mapping[str, Any]) -> list[list[str]]:
+    """Cells of the differences kind by kind, of benchmarks that have kinds of long targets."""
+    return [
+        [
+            models,
+            row["name"],
+            name,
+            str(entry["n"]),
+            _percent(entry["giou"]),
+            difference_text({"differences": {"giou": entry["difference"]}}, "giou"),
+            str(entry["difference"]["changed"]) if entry["difference"] else "",
+        ]
+        for models, row in every_row(document)
+        for name, entry in row.get("by_line", {}).items()
     ]
 
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -59,6 +59,27 @@ def differences(
         }
         for name, ratio in ratios.items()
     }
+
+
+def figures_by_line(
+    records: Sequence[SampleRecord], reference: Sequence[SampleRecord] | None
+) -> dict[str, dict[str, Any]]:
+    """Compute gIoU, and its difference to a reference, for every kind of long target. Empty: there are none.
+
+    The kinds are those of the stratum `line`, as the benchmark world-lines gives it.
+    """
+    kinds = sorted({one.strata["line"] for one in records if "line" in one.strata})
+    found = {}
+    for kind in kinds:
+        chosen = [place for place, one in enumerate(records) if one.strata.get("line") == kind]
+        ours = [records[place] for place in chosen]
+        theirs = None if reference is None else [reference[place] for place in chosen]
+        found[kind] = {
+            "n": len(ours),
+            "giou": _rounded(all_figures(counts_of(ours), "paper")["giou"].value),
+            "difference": None if theirs is None else differences(ours, theirs, BootstrapOptions())["giou"],
+        }
+    return found
 
 
 def _rounded(value: float) -> float | None:

@@ -75,5 +75,8 @@ PUBLISHED: Mapping[Axis, tuple[PublishedRow, ...]] = {
     ),
     "combinations": _COMBINATIONS,
     "negatives": (_COMBINATIONS[2], _COMBINATIONS[4]),
+    "shapes": (),
 }
-"""Axis -> rows, from Think2Seg-RS (section 4.5) and GeoSeg (section 5.3)."""
+"""Axis -> rows, from Think2Seg-RS (section 4.5) and GeoSeg (section 5.3). Prompts after the shape of a target
+are Think2Seg-RS's future work (section 5, figure B.3), without figures.
+"""

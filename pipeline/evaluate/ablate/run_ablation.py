@@ -27,7 +27,7 @@ from pipeline.evaluate.ablate.ablation_axes import (
 )
 from pipeline.evaluate.ablate.ablation_page import ablation_page
 from pipeline.evaluate.ablate.ablation_text import ablation_markdown
-from pipeline.evaluate.ablate.paired_differences import differences
+from pipeline.evaluate.ablate.paired_differences import differences, figures_by_line
 from pipeline.evaluate.ablate.published_rows import PUBLISHED
 from pipeline.evaluate.benchmark.oracle_noise import NO_NOISE, OracleNoise
 from pipeline.evaluate.benchmark.prepare_benchmark import (
@@ -219,7 +219,9 @@ def records_of(one: PlannedVariant) -> list[SampleRecord]:
 
 def _row(one: PlannedVariant, beside: Sequence[SampleRecord], is_reference: bool) -> dict[str, Any]:
     results = json.loads((Path(one.request.out) / "results.json").read_bytes())
-    compared = {} if is_reference else differences(records_of(one), beside, BootstrapOptions())
+    records = records_of(one)
+    compared = {} if is_reference else differences(records, beside, BootstrapOptions())
+    by_line = figures_by_line(records, None if is_reference else beside)
     return {
         "name": one.variant.name,
         "samples": results["n_samples"],
@@ -227,6 +229,7 @@ def _row(one: PlannedVariant, beside: Sequence[SampleRecord], is_reference: bool
         "models": results["models"],
         "figures": {**results["figures"], **results["pixel_metrics"]},
         "differences": compared,
+        **({"by_line": by_line} if by_line else {}),
         "failed": sum(count for name, count in results["outcomes"].items() if name.startswith("failed")),
     }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.evaluate.benchmark.benchmark import Benchmark
-from pipeline.evaluate.benchmark.readers import geoseg_bench, lasers, world_pairs, world_tiles
+from pipeline.evaluate.benchmark.readers import geoseg_bench, lasers, world_lines, world_pairs, world_tiles
 from pipeline.evaluate.benchmark.readers.earthreason import read_earthreason
 from pipeline.evaluate.benchmark.readers.phrases import LAYOUTS, read_phrases
 from pipeline.evaluate.benchmark.readers.rrsisd import Sentence, read_rrsisd
@@ -35,7 +35,13 @@ _READERS: Mapping[str, Callable[[Path, ReadOptions], Benchmark]] = {
     "lasers": lambda root, o: lasers.read_lasers(root, o.split or lasers.SPLIT),
 }
 
-BENCHMARKS = (*_READERS, world_tiles.NAME, world_pairs.NAME)
+_WORLDS: Mapping[str, Callable[..., Benchmark]] = {
+    world_tiles.NAME: world_tiles.read_world,
+    world_pairs.NAME: world_pairs.read_pairs,
+    world_lines.NAME: world_lines.read_lines,
+}
+
+BENCHMARKS = (*_READERS, *_WORLDS)
 """Names that `--benchmark` accepts."""
 
 
@@ -45,7 +51,7 @@ def open_benchmark(text: str, options: ReadOptions) -> Benchmark:
     Raises InputError for an unknown name, a folder that is not there, or another layout.
     """
     name, _, place = text.partition(":")
-    if name in (world_tiles.NAME, world_pairs.NAME):
+    if name in _WORLDS:
         return _open_world(text, place, options)
     if name not in _READERS:
         what = "--benchmark must be NAME:PATH or world:SEED[:SIZE]"
@@ -78,5 +84,5 @@ def _open_world(text: str, place: str, options: ReadOptions) -> Benchmark:
             came=repr(text),
             remedy="for example world:7 or world:7:4096",
         )
-    read = world_pairs.read_pairs if text.startswith(world_pairs.NAME) else world_tiles.read_world
+    read = _WORLDS[text.partition(":")[0]]
     return read(int(seed), size_px=int(size or world_tiles.DEFAULT_SIZE), tile_px=options.tile_px)

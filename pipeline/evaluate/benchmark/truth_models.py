@@ -24,6 +24,7 @@ from pipeline.evaluate.benchmark.benchmark import Sample, SampleImage, read_mask
 from pipeline.evaluate.benchmark.oracle_noise import INVENTED_PART, NO_NOISE, OracleNoise, disturbed
 from pipeline.evaluate.benchmark.oracle_routes import BoxedOracle, OracleRoute
 from pipeline.prompt.box_margins import BoxMargins, moved_boxes
+from pipeline.prompt.chain_boxes import chain_prompts
 from pipeline.prompt.oracle_prompter import LABEL_PREFIX, object_prompts
 from pipeline.prompt.shape_points import counted_prompts, shape_prompts
 from pipeline.schema.imagery import TileImage
@@ -32,14 +33,16 @@ from pipeline.schema.tiling import TileSpec, Window
 from pipeline.segment.dual_route.dual_options import Rules
 from pipeline.segment.segmenter import Embedding
 
-TruthPoints = Literal["fixed", "shape", "four", "negatives"]
-"""`fixed`: a box and one or two points for every part. `shape`: points after its shape. `four`: four points.
-`negatives`: two points, and two of label 0 in the rest of the box.
+TruthPoints = Literal["fixed", "shape", "chain", "four", "negatives"]
+"""`fixed`: a box and one or two points for every part. `shape`: points after its shape. `chain`: a chain of
+boxes along a long part, a ring or a network. `four`: four points. `negatives`: two points, and two of label 0
+in the rest of the box.
 """
 
 _MAKERS: Mapping[TruthPoints, Callable[[NDArray[np.int32]], tuple[Prompt, ...]]] = {
     "fixed": object_prompts,
     "shape": shape_prompts,
+    "chain": chain_prompts,
     "four": lambda labels: counted_prompts(labels, inside=4),
     "negatives": lambda labels: counted_prompts(labels, inside=2, outside=2),
 }

@@ -7,7 +7,7 @@ import pytest
 from evaluate.sample_worlds import SHAPE, record, rectangle
 
 from pipeline.errors import RecordError
-from pipeline.evaluate.ablate.paired_differences import differences
+from pipeline.evaluate.ablate.paired_differences import differences, figures_by_line
 from pipeline.evaluate.figures.intervals import BootstrapOptions
 
 OPTIONS = BootstrapOptions(draws=200)
@@ -43,3 +43,18 @@ def test_other_samples_are_refused() -> None:
         differences([record("a", TRUE, HALF)], [record("b", TRUE, HALF)], OPTIONS)
     with pytest.raises(RecordError, match="the same samples"):
         differences([record("a", TRUE, HALF)], [record("a", HALF, HALF)], OPTIONS)
+
+
+def test_kinds_of_long_targets_have_figures_of_their_own() -> None:
+    river = {"strata": {"line": "river"}}
+    road = {"strata": {"line": "road"}}
+    reference = [record("a", TRUE, HALF, **river), record("b", TRUE, TRUE, **road)]
+    better = [record("a", TRUE, TRUE, **river), record("b", TRUE, HALF, **road)]
+    found = figures_by_line(better, reference)
+    assert [(name, entry["n"], entry["giou"]) for name, entry in found.items()] == [
+        ("river", 1, 1.0),
+        ("road", 1, 0.5),
+    ]
+    assert [entry["difference"]["value"] for entry in found.values()] == [0.5, -0.5]
+    assert figures_by_line(better, None)["river"]["difference"] is None
+    assert figures_by_line([record("a", TRUE, HALF)], None) == {}

@@ -64,7 +64,7 @@ def test_the_size_of_a_world_and_of_its_tiles() -> None:
 
 
 def test_names_and_places(tmp_path: Path) -> None:
-    assert set(BENCHMARKS) == {*LAYOUTS, "world", "world-pairs"}
+    assert set(BENCHMARKS) == {*LAYOUTS, "world", "world-pairs", "world-lines"}
     for text, message in (
         ("coco:/x", r"NAME is one of earthreason"),
         ("earthreason", "write earthreason:PATH"),
