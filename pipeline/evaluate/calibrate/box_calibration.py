@@ -43,6 +43,7 @@ from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.output_folder import require_folder, writing_to
 from pipeline.prompt.box_margins import SIDES, BoxMargins, margins_document
 from pipeline.prompt.profile import Frame, Profile, load_profile
+from pipeline.run.models.hub_pins import asked_revisions
 
 FRAMES: tuple[Frame, ...] = ("image_px", "thousand", "unit")
 
@@ -135,6 +136,7 @@ def calibration_document(found: BoxFindings, planned: PlannedEvaluation) -> dict
     return {
         **({"profile": found.profile.name} if found.proposed is None else margins_document(found.proposed)),
         "prompter": model_ids(planned)["prompter"],
+        **({"hub": asked_revisions(planned.models)} if planned.models else {}),
         "benchmark": dict(planned.parameters["benchmark"]),
         "frame": found.profile.frame,
         "best_frame": found.best,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.evaluate.benchmark.evaluation_models import commits_before
 from pipeline.evaluate.calibrate.calibration_page import calibration_markdown, draw_calibration
 from pipeline.evaluate.calibrate.costs import MeasuredCosts, TimedModels, measure_costs
 from pipeline.evaluate.calibrate.curves import gate_curve, verifier_curve
@@ -28,12 +29,17 @@ from pipeline.load.reader import CogReader
 from pipeline.prompt.build_prompter import build_gate, build_prompter, build_verifier
 from pipeline.prompt.looks.gate import GateMode, GateOptions
 from pipeline.prompt.looks.verifier import VerifierOptions
+from pipeline.run.choose_runner import cluster_named
 from pipeline.run.config import AreaOptions, GridChoice, Preset, RunConfig, Runner, check_queries
 from pipeline.run.flow import run_region
+from pipeline.run.models.hub_pins import asked_revisions, pin_models, require_models
 from pipeline.run.prepare import RunRequest, plan_request
 from pipeline.segment.build_segmenter import build_segmenter
 from pipeline.write.run_dir import RunDir
 from pipeline.write.run_json import read_run_json
+
+MODELS_JSON = "models.json"
+"""File with the commits of models of the hub."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +64,7 @@ def calibrate(request: CalibrationRequest, *, say: Callable[[str], None] = print
     truth = read_truth(Path(request.world))
     _require_matplotlib()
     out = Path(request.out)
+    request = replace(request, preset=pinned_preset(request))
     codes = []
     for look in ("tile", "parent"):
         say(f"looks: {look}")
@@ -75,6 +82,30 @@ def calibrate(request: CalibrationRequest, *, say: Callable[[str], None] = print
     return max(codes)
 
 
+def pinned_preset(request: CalibrationRequest) -> Preset:
+    """Put the commits of models of the hub into the preset, and keep them for when the job is started again.
+
+    Both runs and the timing then load the same. Raises InputError for a model that cannot be had.
+    """
+    kept = Path(request.out) / MODELS_JSON
+    preset, models = pin_models(request.preset, commits_before(kept))
+    if models:
+        require_models(models, elsewhere=request.runner == "ray" and cluster_named())
+        content = {"hub": asked_revisions(models)}
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomic(kept, (json.dumps(content, indent=2) + "\n").encode())
+    return preset
+
+
+def hub_of(out: Path) -> dict[str, Any]:
+    """Read what was asked of the hub, and which commits count. Empty: nothing was."""
+    try:
+        found: dict[str, Any] = json.loads((out / MODELS_JSON).read_bytes())["hub"]
+    except FileNotFoundError:
+        return {}
+    return found
+
+
 def build_document(request: CalibrationRequest, truth: Truth, costs: MeasuredCosts) -> dict[str, Any]:
     """Build the content of calibration.json: the curves of both runs, from their block records."""
     dirs: dict[GateMode, RunDir] = {
@@ -89,6 +120,7 @@ def build_document(request: CalibrationRequest, truth: Truth, costs: MeasuredCos
     return {
         "world": Path(request.world).name,
         "preset": request.preset_name,
+        **({"hub": asked} if (asked := hub_of(Path(request.out))) else {}),
         "prompter": infos["tile"].model_ids["prompter"],
         "queries": list(infos["tile"].queries),
         "counts": {

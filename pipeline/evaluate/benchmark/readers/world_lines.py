@@ -42,7 +42,7 @@ _HALF_WIDTH_PX = (4.0, 12.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DrawnTile:
+class LineTile:
     """A tile with its long targets."""
 
     rgb: NDArray[np.uint8]
@@ -85,7 +85,7 @@ class LineMask:
         return self.drawn
 
 
-def draw_tile(seed: int, window: Window) -> DrawnTile:
+def draw_tile(seed: int, window: Window) -> LineTile:
     """Draw a tile of a world, and its river if it has one."""
     world = World.from_seed(seed)
     drawn = render(world, window)
@@ -95,13 +95,13 @@ def draw_tile(seed: int, window: Window) -> DrawnTile:
         "river": np.zeros(window.shape, np.bool_),
     }
     if not _has_river(window):
-        return DrawnTile(rgb=drawn.rgb, masks=masks)
+        return LineTile(rgb=drawn.rgb, masks=masks)
     river, rng = river_of(seed, window)
     grain = rng.normal(0.0, 2.5, (*window.shape, 1))
     water = world.style.palette[WATER] + grain
     rgb = np.where(river[..., None], np.clip(water, 0, 255), drawn.rgb).astype(np.uint8)
     kept = {kind: mask & ~river for kind, mask in masks.items()}
-    return DrawnTile(rgb=rgb, masks={**kept, "river": river})
+    return LineTile(rgb=rgb, masks={**kept, "river": river})
 
 
 def road_mask(world: World, window: Window) -> NDArray[np.bool_]:
@@ -180,7 +180,7 @@ def _has_river(window: Window) -> bool:
     return (row + 2 * col) % RIVER_EVERY == 0
 
 
-def _targets(drawn: DrawnTile, seed: int, window: Window, image_id: str) -> tuple[Target, ...]:
+def _targets(drawn: LineTile, seed: int, window: Window, image_id: str) -> tuple[Target, ...]:
     targets = []
     for kind, mask in drawn.masks.items():
         if int(mask.sum()) < (LEAST_ROAD_PX if kind == "road" else MIN_TARGET_PX):

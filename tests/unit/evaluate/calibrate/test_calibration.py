@@ -16,6 +16,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
+from hub_server import serving_hub, use_hub
 from label_worlds import write_label_world
 from look_runs import FIRST_TILE, fragment, run_info, write_records
 
@@ -234,3 +235,26 @@ def test_every_model_is_timed_on_the_world(world: Path, wanted: CalibrationReque
     assert costs.verifier_s is not None
     assert costs.verifier_cost.low > 1
     assert not (world.parent / "out").exists(), "timing writes nothing"
+
+
+def test_commits_of_models_of_the_hub_are_kept_for_both_runs_and_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter = "facebook/sam2.1-hiera-tiny"
+    tables = preset_tables("embedded") | {"segmenter": {"kind": "sam2", "checkpoint": segmenter}}
+    request = CalibrationRequest(
+        world="w",
+        out=str(tmp_path / "out"),
+        preset_name="embedded",
+        preset=build_preset(tables),
+        runner="local",
+    )
+    with serving_hub() as hub:
+        first = hub.add(segmenter, {"sam2.1_hiera_tiny.pt": bytes(4000)})
+        use_hub(monkeypatch, hub, tmp_path / "cache")
+        assert calibration.pinned_preset(request).segmenter.revision == first
+        hub.add(segmenter, {"sam2.1_hiera_tiny.pt": bytes(5000)})
+        assert calibration.pinned_preset(request).segmenter.revision == first
+    asked = {"id": segmenter, "asked": None, "commit": first}
+    assert calibration.hub_of(tmp_path / "out") == {"segmenter": asked}
+    assert calibration.hub_of(tmp_path / "other") == {}
