@@ -78,12 +78,17 @@ def to_crs_coordinates(geometries: Sequence[shapely.Geometry] | Geometries, grid
 def to_pixels(geometries: Sequence[shapely.Geometry] | Geometries, grid: RunGrid) -> Geometries:
     """Turn CRS coordinates into pixel-edge coordinates: the inverse of `to_crs_coordinates`, up to rounding
     in the last digits."""
-    a, b, c, d, e, f = affine_or_identity(grid)
-    inverse = np.linalg.inv(np.array([[a, b], [d, e]]))
     return np.asarray(
-        shapely.transform(np.asarray(geometries, dtype=object), lambda xy: (xy - (c, f)) @ inverse.T),
+        shapely.transform(np.asarray(geometries, dtype=object), lambda xy: xy_to_pixels(xy, grid)),
         dtype=object,
     )
+
+
+def xy_to_pixels(xy: NDArray[np.float64], grid: RunGrid) -> NDArray[np.float64]:
+    """Turn CRS coordinates (n, 2) into pixel-edge coordinates (n, 2)."""
+    a, b, c, d, e, f = affine_or_identity(grid)
+    inverse = np.linalg.inv(np.array([[a, b], [d, e]]))
+    return np.asarray((xy - (c, f)) @ inverse.T)
 
 
 def is_on_earth(grid: RunGrid) -> bool:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
+import shapely
+
 from pipeline.files.run_times import durations, moment
 from pipeline.files.store.store_path import StorePath
 from pipeline.run.closing_notes import Notes, kept_notes
@@ -75,7 +77,8 @@ def close_zones(
 def _pictures(root: RunDir, info: ZonedInfo, results: Sequence[ZoneResult], notes: Notes) -> list[Html]:
     seed = int(info.fingerprint[:8] or "0", 16)
     with zoned_pictures(results, notes) as pictures:
-        return picture_sections(root, pictures, queries=info.queries, seed=seed)
+        owned = [shapely.from_wkb(bytes.fromhex(zone.owned_wkb)) for zone in info.zones]
+        return picture_sections(root, pictures, queries=info.queries, seed=seed, owned=owned)
 
 
 def _copy_reports(root: RunDir, results: Sequence[ZoneResult], notes: Notes) -> None:

@@ -86,16 +86,33 @@ class ZonedPictures:
 
 
 def picture_sections(
-    root: RunDir, pictures: ZonedPictures, *, queries: Sequence[str], seed: int
+    root: RunDir,
+    pictures: ZonedPictures,
+    *,
+    queries: Sequence[str],
+    seed: int,
+    owned: Sequence[shapely.Geometry] = (),
 ) -> list[Html]:
-    """Make map, overview, objects, tiles in which nothing was found, and distributions."""
+    """Make map, overview, objects, tiles in which nothing was found, and distributions. `owned`: the ground
+    of every zone, in longitude and latitude.
+    """
     grid = pictures.grid
     pixels = Pixels(grid.window, pictures.overview_rgb, pictures.read_rgb)
     objects = read_objects(root, n_queries=len(queries), seed=seed)
     shape = blank(grid.window, side_px=MAX_CELLS).shape[:2]
-    states = read_tile_states(root, grid, shape)
+    move = Transformer.from_crs(LONLAT_CRS, grid.crs_wkt, always_xy=True)
+    drawn = map_section(
+        root,
+        objects,
+        pixels,
+        grid,
+        queries=queries,
+        states=read_tile_states(root, grid, shape),
+        lattice=None,
+        borders=to_pixels(moved(np.array(owned, dtype=object), move), grid),
+    )
     return [
-        map_section(root, objects, pixels, grid, queries=queries, states=states, lattice=None),
+        drawn,
         LATER_SECTIONS,
         overview_section(root, objects, grid, pixels, tiles=tile_map(root, grid, pixels)),
         objects_section(root, objects, grid, pixels),

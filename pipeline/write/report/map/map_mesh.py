@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.geo.globe import LONLAT_CRS
 from pipeline.schema.tiling import RunGrid
-from pipeline.write.georeference import is_on_earth, to_crs_coordinates, to_pixels, transformer
+from pipeline.write.georeference import is_on_earth, to_crs_coordinates, transformer, xy_to_pixels
 from pipeline.write.report.map.map_outlines import base64_text, varints, zigzag
 
 GOOD_PX = 0.25
@@ -89,4 +89,4 @@ def _pixels(grid: RunGrid, u: NDArray[np.float64], v: NDArray[np.float64]) -> ND
     x, y = transformer(LONLAT_CRS, grid.crs_wkt).transform(lon.ravel(), lat.ravel())
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return np.full((*u.shape, 2), np.nan)
-    return np.asarray(shapely.get_coordinates(to_pixels(shapely.points(x, y), grid)).reshape(*u.shape, 2))
+    return xy_to_pixels(np.column_stack([x, y]), grid).reshape(*u.shape, 2)

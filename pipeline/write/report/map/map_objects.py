@@ -18,6 +18,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pipeline.schema.tiling import RunGrid
+from pipeline.write.georeference import xy_to_pixels
 from pipeline.write.report.map.map_outlines import base64_text, outlines_text, varints
 from pipeline.write.report.report_data import mover, named, pixels_of
 from pipeline.write.report.report_objects import ObjectNames, ObjectSummary
@@ -41,6 +42,8 @@ _STEPS_OF_SIDE = 8192
 """Outlines keep what is larger than the grid's longer side over this."""
 
 _MOST_HALVINGS = 4
+
+_EDGES = ("xmin", "xmax", "ymin", "ymax")
 
 _NAME = ("query_index", "instance_id")
 _NUMBERS = ("query_index", "instance_id", "part_no", "score", "area_px", "area_m2", "n_tiles", "truncated")
@@ -112,16 +115,16 @@ def count_by_square(run_dir: RunDir, grid: RunGrid, *, n_queries: int) -> dict[s
     for path in instance_files(run_dir):
         move = mover(path, grid)
         for batch in batches(path, ("query_index", "part_no", "bbox")):
-            edges = [
-                np.asarray(batch["bbox"].field(name), dtype=np.float64)
-                for name in ("xmin", "xmax", "ymin", "ymax")
-            ]
-            middles = shapely.points((edges[0] + edges[1]) / 2, (edges[2] + edges[3]) / 2)
-            xy = shapely.get_coordinates(pixels_of(middles, grid, move))
+            edges = {name: np.asarray(batch["bbox"].field(name), dtype=np.float64) for name in _EDGES}
+            x = (edges["xmin"] + edges["xmax"]) / 2
+            y = (edges["ymin"] + edges["ymax"]) / 2
+            if move is not None:
+                x, y = move.transform(x, y)
+            place = xy_to_pixels(np.column_stack([x, y]), grid) // side_px
+            col, row = (np.clip(place, 0, (n_cols - 1, n_rows - 1)).astype(np.int64)).T
             first = batch["part_no"].to_numpy() == 0
-            col = np.clip(xy[:, 0] // side_px, 0, n_cols - 1).astype(np.int64)
-            row = np.clip(xy[:, 1] // side_px, 0, n_rows - 1).astype(np.int64)
-            np.add.at(counts, (batch["query_index"].to_numpy(), row, col), first.astype(np.int64))
+            square = (batch["query_index"].to_numpy().astype(np.int64) * n_rows + row) * n_cols + col
+            counts += np.bincount(square[first], minlength=counts.size).reshape(counts.shape)
     texts = [base64_text(varints(one.ravel())) for one in counts]
     return {"side": side_px, "cols": n_cols, "rows": n_rows, "counts": texts}
 

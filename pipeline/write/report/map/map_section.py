@@ -12,6 +12,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
@@ -23,6 +24,7 @@ from pipeline.schema.tiling import RunGrid, TileLattice
 from pipeline.write.report.map.map_ground import ground_text, picture_levels, place_text
 from pipeline.write.report.map.map_mesh import mesh_text
 from pipeline.write.report.map.map_objects import map_objects
+from pipeline.write.report.map.map_outlines import outlines_text
 from pipeline.write.report.report_html import Html, raw, tag
 from pipeline.write.report.report_images import STATUS_COLOURS, Rgb, query_colour
 from pipeline.write.report.report_objects import ObjectSummary
@@ -58,6 +60,9 @@ _PLACES = (
     ("bare", "on or beside ground without imagery"),
 )
 
+_SEAMS = "seams that objects were joined over"
+_ZONE_SEAMS = "borders of zones"
+
 _KEYS = (
     "drag, wheel, pinch; or with the map in focus: arrows move, + and - zoom, 0 shows all, n and p step "
     "through the list, Enter takes the middle, Escape lets go"
@@ -89,9 +94,11 @@ def map_section(
     queries: Sequence[str],
     states: NDArray[np.uint8],
     lattice: TileLattice | None,
+    borders: NDArray[np.object_] | None = None,
 ) -> Html:
     """Make the map. `states`: codes of the ground (`report_data.state_codes`), of the tiles of `lattice`, or
-    without one of equal cells of the grid.
+    without one of equal cells of the grid. `borders`: polygons in pixels, over whose edges objects were
+    joined, too.
     """
     rows, cols = states.shape
     side = lattice.core_px if lattice is not None else None
@@ -110,6 +117,7 @@ def map_section(
             "colours": {state: list(colour) for state, _, colour in _GROUND},
         },
         "lattice": None if lattice is None else {"core": lattice.core_px, "block": lattice.shard_px},
+        "borders": None if borders is None else _border_text(borders),
         "objects": map_objects(run_dir, objects, grid),
     }
     if "squares" in document["objects"]:
@@ -118,7 +126,7 @@ def map_section(
     scripts = [tag("script", raw(script)) for script in map_scripts()]
     parts = [
         tag("h2", "Map"),
-        _frame(queries, area_unit, seams=lattice is not None),
+        _frame(queries, area_unit, _SEAMS if lattice is not None else _ZONE_SEAMS),
         data,
         LATER_DATA,
         *scripts,
@@ -132,7 +140,7 @@ def script_json(document: Mapping[str, Any]) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _frame(queries: Sequence[str], area_unit: str, *, seams: bool) -> Html:
+def _frame(queries: Sequence[str], area_unit: str, seams: str) -> Html:
     """What the scripts fill."""
     told = tag(
         "noscript", tag("p", "The map needs JavaScript. All below works without it.", class_="warning")
@@ -165,8 +173,8 @@ def _frame(queries: Sequence[str], area_unit: str, *, seams: bool) -> Html:
         "div",
         tag("p", id="map-count", aria_live="polite"),
         _filters(queries, area_unit),
-        _layers(seams=seams),
         tag("div", id="map-object", aria_live="polite"),
+        _layers(seams),
         class_="mappanel",
     )
     listed = tag(
@@ -196,18 +204,27 @@ def _filters(queries: Sequence[str], area_unit: str) -> Html:
     )
 
 
-def _layers(*, seams: bool) -> Html:
+def _layers(seams: str) -> Html:
     ground = [
         _check(f"map-ground-{state.replace(' ', '-')}", name, css(colour)) for state, name, colour in _GROUND
     ]
-    more = [
-        _check("map-picture", "imagery"),
-        _check("map-outlines", "outlines"),
-        _check("map-partly", "judged in part"),
-    ]
-    if seams:
-        more.append(_check("map-seams", "seams that objects were joined over"))
-    return tag("fieldset", tag("legend", "Tiles and layers"), *ground, *more)
+    more = {
+        "map-picture": "imagery",
+        "map-outlines": "outlines",
+        "map-partly": "judged in part",
+        "map-seams": seams,
+    }
+    return tag(
+        "fieldset",
+        tag("legend", "Tiles and layers"),
+        *ground,
+        *(_check(name, told) for name, told in more.items()),
+    )
+
+
+def _border_text(borders: NDArray[np.object_]) -> dict[str, Any]:
+    """Polygons as the page draws them."""
+    return {"step": 1.0, **asdict(outlines_text(borders, step_px=1.0))}
 
 
 def _check(name: str, told: str, colour: str = "") -> Html:

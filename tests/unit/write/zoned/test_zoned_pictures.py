@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from pathlib import Path
 
@@ -12,12 +13,14 @@ import pytest
 import shapely
 from numpy.typing import NDArray
 from PIL import Image
-from pyproj import CRS
+from pyproj import CRS, Transformer
 from zone_results import PARAMETERS, Seen, two_zones, zoned_info
 
 from pipeline.run.zones.zone_publish import publish_zones
 from pipeline.schema.tiling import RunGrid, Window
 from pipeline.write.records.record_keys import AlikeKeys
+from pipeline.write.report.map.map_outlines import outlines_text
+from pipeline.write.report.report_data import TILE_STATES
 from pipeline.write.report.report_images import STATUS_COLOURS
 from pipeline.write.run_dir import RunDir
 from pipeline.write.zoned.zoned_pictures import ZonedPictures, ZoneTiles, picture_sections, read_tile_statuses
@@ -114,6 +117,26 @@ def test_the_map_shows_the_tiles_of_all_zones(pictures: ZonedPictures, tmp_path:
     assert red > green + 40
     red, green, _ = shown[300:400, 200:500].reshape(-1, 3).mean(axis=0)
     assert green > red + 40
+
+
+def test_the_map_holds_the_objects_of_all_zones_and_their_borders(
+    pictures: ZonedPictures, tmp_path: Path
+) -> None:
+    to_lonlat = Transformer.from_crs(GRID.crs_wkt, "OGC:CRS84", always_xy=True)
+    a, _, c, _, e, f = GRID.transform
+    xs, ys = to_lonlat.transform([c, c + 200 * a, c + 200 * a, c], [f, f, f + 400 * e, f + 400 * e])
+    owned = [shapely.Polygon(zip(xs, ys, strict=True))]
+    section = picture_sections(published(tmp_path), pictures, queries=["roofs"], seed=1, owned=owned)[0]
+    (told,) = re.findall(r'id="map-data">(.*?)</script>', section)
+    data = json.loads(told)
+    assert data["objects"]["n"] == len(data["objects"]["id"]) == 3
+    assert sorted(data["objects"]["tiles"])[-1] == 2
+    assert data["lattice"] is None
+    want = outlines_text(np.array([shapely.box(0, 0, 200, 400)]), step_px=1.0)
+    assert base64.b64decode(data["borders"]["points"]) == base64.b64decode(want.points) == bytes([4])
+    pairs = np.frombuffer(base64.b64decode(data["ground"]["codes"]), dtype=np.uint8)
+    assert 2 * TILE_STATES.index("failed") in pairs
+    assert "borders of zones" in section
 
 
 def test_without_imagery_it_is_drawn_on_paper(pictures: ZonedPictures, tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ function facts(object) {
     row.append(made("td", "", name), made("td", "", value));
     table.append(row);
   }
-  return [chipAlone(object), table];
+  return [table, chipAlone(object)];
 }
 
 function chipAlone(object) {

@@ -6,6 +6,7 @@ const pen = canvas.getContext("2d");
 const view = { x: 0, y: 0, scale: 1 };
 const shown = { objects: objects, tiles: [], selected: null };
 const SMALL_PX = 4;
+const MANY = 5000;
 const MARGIN = 0.02;
 let drawing = false;
 let moreTiles = null; // what a chosen file of vector tiles has within bounds, once there is one
@@ -15,6 +16,18 @@ const pictures = mapData.levels.map((level) => ({
   cols: Math.ceil(level.w / level.tile),
   images: level.tiles.map(() => null),
 }));
+
+const borders = mapData.borders && bordersOf(mapData.borders); // of zones
+
+function bordersOf(packed) {
+  const path = new Path2D();
+  eachRing(packed, (_, line) => {
+    path.moveTo(line[0], line[1]);
+    for (let i = 2; i < line.length; i += 2) path.lineTo(line[i], line[i + 1]);
+    path.closePath();
+  });
+  return path;
+}
 
 function checked(name) {
   const box = part(name);
@@ -213,7 +226,7 @@ function drawOutlines(some, box, ratio) {
     if (side < SMALL_PX) small.push(object);
     else outline(pen, object, ratio, 1.6);
   }
-  const dot = SMALL_PX / view.scale;
+  const dot = (some.length > MANY ? SMALL_PX / 2 : SMALL_PX) / view.scale;
   for (const object of small) {
     pen.fillStyle = mapData.queries[object.query].colour;
     pen.fillRect((object.box[0] + object.box[2] - dot) / 2, (object.box[1] + object.box[3] - dot) / 2, dot, dot);
@@ -237,6 +250,11 @@ function outline(target, object, ratio, width) {
 // Where objects were joined: the edges of tiles, and bolder those of blocks, inside of objects of several tiles.
 function drawSeams(box, ratio) {
   const lattice = mapData.lattice;
+  if (borders) {
+    pen.strokeStyle = "#fff";
+    pen.lineWidth = (2 * ratio) / pen.getTransform().a;
+    pen.stroke(borders);
+  }
   if (!lattice) return;
   for (const object of shown.objects) {
     if (object.tiles < 2 || !touches(box, object.box)) continue;
