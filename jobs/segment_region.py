@@ -35,11 +35,13 @@ from pipeline.run.imagery_flags import (
 from pipeline.run.job_exit import exit_code, run_job
 from pipeline.run.job_options import (
     add_auto_runner_option,
+    add_cache_options,
     add_limits_of_spending,
     add_merge_mode_options,
     add_preset_options,
     add_price_option,
     add_tiling_options,
+    cache_table,
     job_parser,
 )
 from pipeline.run.stop_signals import set_grace
@@ -59,8 +61,9 @@ EXAMPLES = """examples:
   python jobs/segment_region.py --update --aoi region.geojson --source "/data/june/*.tif" \\
       --source "/data/july/*.tif" --query "storage tanks" --out out/region
 
-  # a further query for a finished run: only it is asked, the results of the others stay
-  python jobs/segment_region.py --out out/region --add-query "swimming pools"
+  # a further query for a finished run: only it is asked, the results of the others stay. With --cache in
+  # both commands its masks are drawn from the encodings of the first
+  python jobs/segment_region.py --out out/region --add-query "swimming pools" --cache /data/encodings
 
   # known locations in, shapes out, on a CPU: no language model is loaded, MobileSAM draws (make mobile-sam)
   python jobs/segment_region.py --source ortho.tif --whole-scene --prompts buildings.geojson \\
@@ -102,7 +105,8 @@ queries alone, so it costs what they cost. Records, objects, ids and rasters of 
 they are, byte for byte; queries never compete for pixels. Readers see the earlier result until the new one is
 whole. The same command goes on after an interruption, and until it has ended no other command changes the
 run. Afterwards it is a run of all its queries: --update and jobs/restitch_region.py take it as such, and its
-own command has to name them all. --max-cost and --max-hours count an addition anew.
+own command has to name them all. With --cache, in the first command and in this one, no tile is encoded
+twice. --max-cost and --max-hours count an addition anew.
 
 Tiles that take too long, or that kill the process that works on them, are set aside with their reason, and
 their neighbours are done; so are the tiles of a host that does not answer. Where tile after tile fails for
@@ -293,6 +297,7 @@ def _add_running(top: argparse.ArgumentParser) -> None:
         metavar="S",
         help="share of the tiles, 0 to 1, that may fail in a run that ends with exit code 0 (default: 0)",
     )
+    add_cache_options(running)
     add_price_option(running)
     add_limits_of_spending(running)
     running.add_argument(
@@ -345,6 +350,8 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
     check_everything(args)
     if (share := crop_share(args)) is not None:
         tables["segmenter"] = {"crop_share": share}
+    if cache := cache_table(args.cache, args.cache_gb):
+        tables["cache"] = cache
     if (examples := examples_table(args)) is not None:
         tables["examples"] = examples
     gate = {

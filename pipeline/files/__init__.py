@@ -26,5 +26,6 @@ lasting_path    refuses paths that do not outlive the job
 output_folder   what is said about a folder that cannot be written to
 store/          where a run is kept: a local folder or a bucket
 atomic_file     files appear whole or not at all
+blob_cache      a folder of blobs up to a size; what was not asked for longest goes first
 run_times       the times that a run tells, and how to leave them out
 """

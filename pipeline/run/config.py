@@ -30,6 +30,7 @@ from pipeline.prompt.query import check_query
 from pipeline.run.limit_options import LimitOptions
 from pipeline.schema.tiling import RunGrid
 from pipeline.segment.build_segmenter import SegmenterOptions
+from pipeline.segment.kept_embeddings import CacheOptions
 from pipeline.segment.mask_ranker import ExamplesOptions
 from pipeline.segment.proposals import EverythingOptions
 from pipeline.stitch.stitch_options import MergeOptions, StitchOptions
@@ -183,6 +184,7 @@ class Preset:
     limits: LimitOptions = field(default_factory=LimitOptions)
     everything: EverythingOptions = field(default_factory=EverythingOptions)
     examples: ExamplesOptions = field(default_factory=ExamplesOptions)
+    cache: CacheOptions = field(default_factory=CacheOptions)
     notice: str = ""
     """Printed loudly at the start of every run with this preset."""
 

@@ -56,6 +56,7 @@ from pipeline.run.models.model_checks import CheckedModels, check_models, commit
 from pipeline.run.plan_imagery import FoundImagery, area_text, plan_found, read_area, search_imagery
 from pipeline.run.scene_pins import named_scene, pins_of
 from pipeline.segment.build_segmenter import check_segmenter, pinned_parameters
+from pipeline.segment.kept_embeddings import check_cache
 from pipeline.world.oracle import parse_oracle
 from pipeline.write.on_body import ground_note
 from pipeline.write.plan_table import write_plan
@@ -257,10 +258,16 @@ def check_phrases(preset: Preset) -> None:
 
 def check_engines(preset: Preset, runner: Runner) -> None:
     """Check that models fit each other: two engines on one GPU are told how to share it, two routes get
-    phrases, and a mask model gets queries. Raises InputError.
+    phrases, a mask model gets queries, and a cache keeps what is encoded. Raises InputError.
     """
     check_asked_by_query(preset)
     check_phrases(preset)
+    check_cache(
+        preset.cache,
+        kind=preset.segmenter.kind,
+        crops=bool(preset.segmenter.crop_share),
+        routes=preset.segmenter.dual is not None,
+    )
     own = preset.verifier.on and preset.prompter.kind == "vllm" and runner == "ray"
     if own and preset.resources.segmenter.gpus > 0 and preset.verifier.gpu_memory_utilization is None:
         raise InputError(

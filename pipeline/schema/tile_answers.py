@@ -180,5 +180,5 @@ class BlockRecord:
     inputs: str = ""
     """What the fingerprint is of, as JSON. Empty: not known."""
     n_embeddings: int = 0
-    """Image encodings spent on this block."""
+    """Image encodings that this block needed. One that a cache had kept counts like one that was made."""
     elapsed_s: float = 0.0

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +26,14 @@ from numpy.typing import NDArray
 from pipeline.errors import ModelError
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Prompt
+from pipeline.segment.kept_embeddings import code_identity, torch_identity
 from pipeline.segment.proposals import EverythingOptions, Proposals, sound_masks
 from pipeline.segment.sam_export import DECODERS, find_export, open_session
 from pipeline.segment.segmenter import Embedding, Sam2Options
 from pipeline.segment.tensors import crop_masks, prompt_groups, prompt_tensors, square_pixels
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Floats = NDArray[np.float32]
 NO_POINT = -1.0
@@ -79,21 +83,54 @@ class OnnxSegmenter:
 
     def embed(self, image: TileImage) -> Embedding:
         """Encode a tile. Raises ModelError when the model call fails."""
-        height, width = image.rgb.shape[:2]
-        square_px = max(self._tile_px, height, width)
         pixels = square_pixels(
-            [image.rgb], square_px=square_px, image_px=self._export.image_px, device="cpu"
+            [image.rgb], square_px=self.square_of(image), image_px=self._export.image_px, device="cpu"
         ).numpy()
         given = _called(self._encoder, None, {self._image_input: pixels}, "image encoder")
         self._n_embeddings += 1
         names = self._encoded if self._export.family == "sam2" else ["image_embeddings"]
+        return self._embedding(image, dict(zip(names, given, strict=True)))
+
+    def _embedding(self, image: TileImage, features: dict[str, Floats]) -> Embedding:
+        height, width = image.rgb.shape[:2]
         return Embedding(
             tile=image.tile,
             shape_px=(height, width),
-            square_px=square_px,
+            square_px=self.square_of(image),
             valid=image.valid,
-            features=dict(zip(names, given, strict=True)),
+            features=features,
         )
+
+    def square_of(self, image: TileImage) -> int:
+        """Side in pixels of the square that a tile is padded to."""
+        return int(max(self._tile_px, *image.rgb.shape[:2]))
+
+    def encoder_identity(self) -> dict[str, object]:
+        """Everything that an encoding follows from but the pixels."""
+        import onnxruntime
+
+        return {
+            "kind": "sam-onnx",
+            "encoder": _sha256(self._export.encoder),
+            "image_px": self._export.image_px,
+            "onnxruntime": onnxruntime.__version__,
+            "provider": self._encoder.get_providers()[0],
+            "code": code_identity("onnx_segmenter", "tensors", "sam_export"),
+            **torch_identity("cpu"),
+            "threads": os.environ.get("OMP_NUM_THREADS", ""),
+        }
+
+    def tensors_of(self, embedding: Embedding) -> dict[str, Tensor]:
+        """The encoder's outputs by names."""
+        import torch
+
+        features = embedding.features
+        assert isinstance(features, dict), "an embedding belongs to the segmenter that made it"
+        return {name: torch.from_numpy(values) for name, values in features.items()}
+
+    def embedding_of(self, image: TileImage, stored: Mapping[str, Tensor]) -> Embedding:
+        """Make an embedding of outputs that were stored."""
+        return self._embedding(image, {name: tensor.numpy() for name, tensor in stored.items()})
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
         """Decode prompts, in order: one mask for each that has a valid pixel above the threshold.
@@ -229,6 +266,11 @@ def _called(session: Any, outputs: list[str] | None, inputs: dict[str, Any], wha
     except Exception as error:
         raise ModelError(f"the {what} failed: {type(error).__name__}: {str(error)[:300]}") from error
     return given
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _model_id(*paths: Path) -> str:

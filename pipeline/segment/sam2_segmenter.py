@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ModelError
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Prompt
+from pipeline.segment.kept_embeddings import code_identity, torch_identity
 from pipeline.segment.proposals import EverythingOptions, Proposals, sound_masks
 from pipeline.segment.sam2_model import (
     build_architecture,
@@ -76,7 +78,8 @@ class Sam2Segmenter:
             raise ModelError(
                 f"SAM2 could not be moved to segmenter.device = {self._device!r}: {error}"
             ) from error
-        self._model_id = _model_id(options.checkpoint, weights)
+        self._weights_sha256 = _sha256(weights)
+        self._model_id = _model_id(options.checkpoint, weights, self._weights_sha256)
         self._n_embeddings = 0
         self._n_decodings = 0
         self._n_prompts = 0
@@ -118,7 +121,7 @@ class Sam2Segmenter:
 
     def embed_many(self, images: Sequence[TileImage]) -> list[Embedding]:
         """Encode several tiles, in one call where their squares agree. Raises ModelError."""
-        squares = [max(self._tile_px, *image.rgb.shape[:2]) for image in images]
+        squares = [self.square_of(image) for image in images]
         made: dict[int, Embedding] = {}
         for square_px in sorted(set(squares)):
             members = [i for i, side in enumerate(squares) if side == square_px]
@@ -134,6 +137,43 @@ class Sam2Segmenter:
                     features=features,
                 )
         return [made[i] for i in range(len(images))]
+
+    def square_of(self, image: TileImage) -> int:
+        """Side in pixels of the square that a tile is padded to."""
+        return int(max(self._tile_px, *image.rgb.shape[:2]))
+
+    def encoder_identity(self) -> dict[str, object]:
+        """Everything that an encoding follows from but the pixels."""
+        config = resolve_config(self._options.config, self._options.checkpoint)
+        return {
+            "kind": "sam2",
+            "weights": self._weights_sha256,
+            "config": hashlib.sha256(config.read_bytes()).hexdigest(),
+            "image_px": self._model.image_size,
+            "dtype": self._options.dtype,
+            "code": code_identity("sam2_segmenter", "tensors", "sam2_model"),
+            "sam2": version("sam2"),
+            **torch_identity(self._device),
+        }
+
+    def tensors_of(self, embedding: Embedding) -> dict[str, Tensor]:
+        """The encoder's outputs by names."""
+        features = embedding.features
+        assert isinstance(features, Sam2Features), "an embedding belongs to the segmenter that made it"
+        fine = {f"fine{number}": level for number, level in enumerate(features.fine)}
+        return {"coarse": features.coarse, **fine}
+
+    def embedding_of(self, image: TileImage, stored: Mapping[str, Tensor]) -> Embedding:
+        """Make an embedding of outputs that were stored. Raises KeyError for other names."""
+        height, width = image.rgb.shape[:2]
+        fine = tuple(stored[f"fine{number}"].to(self._device) for number in range(len(stored) - 1))
+        return Embedding(
+            tile=image.tile,
+            shape_px=(height, width),
+            square_px=self.square_of(image),
+            valid=image.valid,
+            features=Sam2Features(coarse=stored["coarse"].to(self._device), fine=fine),
+        )
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
         """Decode prompts, in order: one mask for each that has a valid pixel above the threshold.
@@ -294,8 +334,11 @@ def _failed(part: str, error: RuntimeError) -> ModelError:
     )
 
 
-def _model_id(checkpoint: str, weights: Path) -> str:
+def _sha256(weights: Path) -> str:
     with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _model_id(checkpoint: str, weights: Path, digest: str) -> str:
     name = checkpoint if is_hub_weights(checkpoint) else f"{weights.resolve().parent.name}/{weights.name}"
-    return f"{name}#{digest}"
+    return f"{name}#{digest[:12]}"

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
+from pipeline.run.job_options import cache_table
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer
@@ -22,6 +23,8 @@ BESIDE = frozenset(
         "price_per_hour",
         "max_cost",
         "max_hours",
+        "cache",
+        "cache_gb",
     }
 )
 """Names of the options that say how a run is done. All others say what it is, and come from the run."""
@@ -35,8 +38,8 @@ def add_query_option(group: _ActionsContainer) -> None:
         default=[],
         metavar="TEXT",
         help="ask the finished run in --out one query more; repeat for several. Imagery, area, models and "
-        "all else come from the run, and only --config with how it is done, --runner, --dry-run, --grace and "
-        "limits of money and failures may stand beside it. Results of earlier queries stay as they are",
+        "all else come from the run, and only --config with how it is done, --runner, --dry-run, --cache, "
+        "--grace and limits of money and failures may stand beside it. Earlier results stay as they are",
     )
 
 
@@ -72,6 +75,7 @@ def added_request(args: argparse.Namespace, plain: argparse.Namespace) -> Any:
         runner=args.runner,
         dry_run=args.dry_run,
         max_failed_share=args.max_failed_share,
+        cache=cache_table(args.cache, args.cache_gb),
         spending=SpendingOptions(
             price_per_hour=args.price_per_hour, max_cost=args.max_cost, max_hours=args.max_hours
         ),

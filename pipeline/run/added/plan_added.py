@@ -11,7 +11,7 @@ answer under another name: it is refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,8 +34,11 @@ from pipeline.write.run_document import existing_run
 from pipeline.write.run_json import RunInfo
 from pipeline.write.zoned.zoned_json import ZonedInfo, read_any_run
 
-_ASKED = ("vllm", "oracle")
-"""Kinds of prompters that answer one query differently from another."""
+_ALIKE = {
+    "vector": "a run of known locations (--prompts), which are the same whatever is asked",
+    "grid": "a run with --everything, which asks for nothing by name",
+}
+"""Kinds of prompters that answer every query alike, and what runs of theirs are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,8 @@ class AddRequest:
     """As the user gave them."""
     config: str | None = None
     """TOML file with how the run is done; it may not change the result."""
+    cache: Mapping[str, object] = field(default_factory=dict)
+    """The `[cache]` table. Empty: none, unless `config` has one."""
     runner: RunnerChoice = "auto"
     dry_run: bool = False
     max_failed_share: float = 0.0
@@ -106,7 +111,7 @@ def plan_added(request: AddRequest, info: RunInfo, queries: tuple[str, ...], *, 
     """Plan one run. `queries`: all that it is to have. `root`: its directory. Raises InputError, and
     RunMismatchError for models that are others now. Writes nothing.
     """
-    config = config_again(info, request.config)
+    config = config_again(info, request.config, cache=request.cache)
     _require_asked(config.prompter.kind, examples="examples" in info.parameters)
     plan = plan_again(root, info)
     preset, models = commit_models(config.preset, None)
@@ -153,12 +158,9 @@ def asked_before(planned: PlannedRun) -> AskedBefore | None:
 
 def _require_asked(kind: str, *, examples: bool) -> None:
     """Refuse a run whose answers do not follow from its queries. Raises InputError."""
-    if kind in _ASKED and not examples:
+    if kind not in _ALIKE and not examples:
         return
-    came = {
-        "vector": "a run of known locations (--prompts), which are the same whatever is asked",
-        "grid": "a run with --everything, which asks for nothing by name",
-    }.get(kind, "a run with --examples, whose classifier knows one answer")
+    came = _ALIKE.get(kind, "a run with --examples, whose classifier knows one answer")
     raise InputError(
         "--add-query needs a run whose prompter is asked",
         came=came,

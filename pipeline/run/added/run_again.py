@@ -48,8 +48,11 @@ _PIXELS = ("offset_rc", "window", "stretch", "validity", "collar_share")
 """What run.json says of a scene's pixels; another one shows the models another picture."""
 
 
-def config_again(info: RunInfo, config: str | None = None) -> RunConfig:
-    """Make the configuration of a run from its run.json. `config`: a TOML file to lay over it.
+def config_again(
+    info: RunInfo, config: str | None = None, *, cache: Mapping[str, object] | None = None
+) -> RunConfig:
+    """Make the configuration of a run from its run.json. `config`: a TOML file to lay over it. `cache`: the
+    `[cache]` table of this start.
 
     Raises InputError for a run.json that lacks something, or a file that makes no sense.
     """
@@ -63,6 +66,8 @@ def config_again(info: RunInfo, config: str | None = None) -> RunConfig:
         ) from error
     if config is not None:
         tables = merge_tables(tables, read_toml(Path(config), "--config"))
+    if cache:
+        tables = {**tables, "cache": dict(cache)}
     return RunConfig(
         queries=info.queries,
         area=AreaOptions(),

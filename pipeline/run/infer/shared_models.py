@@ -15,6 +15,7 @@ from pipeline.run.config import RunConfig
 from pipeline.run.infer.attempts import Room
 from pipeline.schema.tiling import TileLattice
 from pipeline.segment.build_segmenter import build_segmenter
+from pipeline.segment.kept_embeddings import with_cache
 from pipeline.segment.mask_model.build_mask_model import build_mask_model
 from pipeline.segment.mask_model.mask_model import MaskModel
 from pipeline.segment.segmenter import Segmenter
@@ -42,7 +43,8 @@ class SharedModels:
         """Give the segmenter of a run. Raises InputError, ModelError."""
         options = config.segmenter
         key = (options, lattice.tile_px if options.serves_any_grid else lattice)
-        return _once(self._segmenters, key, lambda: build_segmenter(options, lattice))
+        cache = config.preset.cache
+        return _once(self._segmenters, key, lambda: with_cache(build_segmenter(options, lattice), cache))
 
     def mask_model(self, config: RunConfig) -> MaskModel | None:
         """Give the mask model of a run. None: prompts are drawn by a segmenter. Raises ModelError."""

@@ -85,7 +85,8 @@ def test_only_a_finished_run_with_its_records_is_asked_more(
 def test_a_prompter_that_is_not_asked_is_refused(kind: str, examples: bool, why: str) -> None:
     with pytest.raises(InputError, match=why):
         _require_asked(kind, examples=examples)
-    _require_asked("vllm", examples=False)
+    for asked in ("vllm", "oracle", "grounding-dino", "whole"):
+        _require_asked(asked, examples=False)
 
 
 def test_a_run_that_has_all_queries_is_asked_nothing() -> None:
