@@ -73,6 +73,16 @@ EXAMPLES = """examples:
   python jobs/segment_region.py --source ortho.tif --whole-scene --everything --preset mobile-sam \\
       --out out/everything
 
+  # a model that gives masks itself, such as LISA, in its own Python environment. lisa.toml has
+  #   [mask_model]
+  #   kind = "process"
+  #   adapter = "lisa"                    # or pixellm, psalm, segearth-r1, segearth-r2, or a file of yours
+  #   python = "/opt/lisa/bin/python"
+  #   repo = "/opt/LISA"
+  #   options = { checkpoint = "/models/LISA-7B-v1" }
+  python jobs/segment_region.py --source ortho.tif --whole-scene --config lisa.toml \\
+      --query "the roof that could carry solar panels" --out out/lisa
+
   # the newest imagery of a STAC catalogue with few clouds; older scenes fill what it leaves
   python jobs/segment_region.py --source "stac:https://earth-search.aws.element84.com/v1#sentinel-2-l2a" \\
       --aoi aoi.geojson --datetime 2025-06-01/2025-08-31 --max-cloud 20 --mosaic newest \\

@@ -35,7 +35,7 @@ class MaskModelOptions:
     python: str = ""
     """For process: Python of the model's environment, 3.9 or newer, with numpy."""
     adapter: str = ""
-    """For process: a shipped adapter (lisa, pixellm, psalm, segearth-r1), or the path of your own."""
+    """For process: a shipped adapter (lisa, pixellm, psalm, segearth-r1, segearth-r2), or a path."""
     repo: str = ""
     """For process: working tree of the model's repository. It comes first in its module path and is its
     working directory. Empty: it needs none.
