@@ -67,7 +67,11 @@ def parser() -> argparse.ArgumentParser:
     what = top.add_argument_group("what to write (at least one)")
     what.add_argument("--cog", action="store_true", help="mask, ids and score of each query as GeoTIFFs")
     what.add_argument("--gpkg", action="store_true", help="instances and coverage as one GeoPackage")
-    what.add_argument("--pmtiles", action="store_true", help="instances as vector tiles in one PMTiles file")
+    what.add_argument(
+        "--pmtiles",
+        action="store_true",
+        help="instances as vector tiles in one PMTiles file; the map of a report draws it, too",
+    )
     top.add_argument(
         "--query",
         action="append",

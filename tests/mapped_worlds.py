@@ -51,9 +51,11 @@ def objects_of(shapes: tuple[shapely.Geometry, ...] = SHAPES) -> ObjectTable:
     )
 
 
-def write_run(folder: Path, table: ObjectTable | None = None) -> tuple[RunDir, ObjectSummary]:
+def write_run(
+    folder: Path, table: ObjectTable | None = None, *, snapshot: str = ""
+) -> tuple[RunDir, ObjectSummary]:
     """instances/ of the four objects, and what the report knows of them."""
-    run_dir = RunDir(folder)
+    run_dir = RunDir(folder).in_snapshot(snapshot)
     meta = InstanceMeta(queries=QUERIES, prompter_id="p", segmenter_id="s", run_id="r")
     write_objects(run_dir, objects_of() if table is None else table, grid=LATTICE.grid, meta=meta)
     return run_dir, read_objects(run_dir, n_queries=2, seed=0)
@@ -78,9 +80,9 @@ def ground() -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
     return np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
 
 
-def map_page(folder: Path) -> bytes:
+def map_page(folder: Path, snapshot: str = "") -> bytes:
     """The page."""
-    run_dir, objects = write_run(folder)
+    run_dir, objects = write_run(folder, snapshot=snapshot)
     pixels = Pixels(LATTICE.grid.window, ground(), None)
     section = map_section(
         run_dir, objects, pixels, LATTICE.grid, queries=QUERIES, states=states(), lattice=LATTICE

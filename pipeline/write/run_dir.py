@@ -159,6 +159,11 @@ class RunDir:
         """The same directory and results, with block records that lie elsewhere."""
         return RunDir(self.path, records=records, results=self.results)
 
+    @property
+    def snapshot(self) -> str:
+        """Name of the snapshot that the results are. Empty: they are in none."""
+        return self.results.name if self.results != self.path else ""
+
     def in_snapshot(self, snapshot: str) -> RunDir:
         """The same directory, whose results are those of one snapshot. Empty: of none, as of earlier
         versions.

@@ -133,7 +133,7 @@ def conclude[Info: (RunInfo, ZonedInfo)](run_dir: RunDir, info: Info) -> Info:
     except FileNotFoundError as error:
         raise _taken_over(run_dir) from error
     published: RunInfo | ZonedInfo = any_run_of(stored.data, run_dir.run_json)
-    snapshot = run_dir.results.name if run_dir.results != run_dir.path else ""
+    snapshot = run_dir.snapshot
     names = [name for name in (published.snapshot, *published.earlier) if name and name != snapshot]
     info = replace(info, at_work="", update={}, snapshot=snapshot, earlier=tuple(names[:KEPT_NAMES]))
     reach("before_run_json_swap")

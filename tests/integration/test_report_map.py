@@ -213,22 +213,29 @@ def test_filters_say_how_many_they_leave(opened: Opened) -> None:
     assert not page.locator("#map-confidence").is_visible()
 
 
-def test_what_the_page_has_no_room_for_comes_from_vector_tiles(
-    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The page has room for one object; with the file it looks as if it had room for all."""
-    monkeypatch.setattr(report_objects, "MAX_OUTLINES", 1)
-    monkeypatch.setattr(report_objects, "MAX_DOUBTFUL", 1)
-    (tmp_path / "report.html").write_bytes(map_page(tmp_path / "run"))
+def write_tiles(path: Path, run_dir: RunDir) -> None:
     write_vector_tiles(
-        tmp_path / "objects.pmtiles",
-        RunDir(tmp_path / "run"),
+        path,
+        run_dir,
         grid=LATTICE.grid,
         zooms=zooms_of(LATTICE.grid),
         query_indexes=(0, 1),
         rules=InstanceRules(),
         progress=lambda _: None,
     )
+
+
+def test_what_the_page_has_no_room_for_comes_from_vector_tiles(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page has room for one object; with the file it looks as if it had room for all."""
+    monkeypatch.setattr(report_objects, "MAX_OUTLINES", 1)
+    monkeypatch.setattr(report_objects, "MAX_DOUBTFUL", 1)
+    result = RunDir(tmp_path / "run").in_snapshot("0123abcd")
+    (tmp_path / "report.html").write_bytes(map_page(tmp_path / "run", "0123abcd"))
+    write_tiles(tmp_path / "objects.pmtiles", result)
+    map_page(tmp_path / "run", "4567")
+    write_tiles(tmp_path / "other.pmtiles", result.in_snapshot("4567"))
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
     there = Opened(context.new_page(), tmp_path / "report.html")
     there.settle()
@@ -236,11 +243,15 @@ def test_what_the_page_has_no_room_for_comes_from_vector_tiles(
     assert "Of 4 objects, 2 are in this page" in there.text("#map-notes")
     there.page.mouse.click(*there.at(175, 120))
     assert there.facts() == {}
-    (tmp_path / "other.pmtiles").write_bytes(b"PMTiles" + bytes(200))
-    there.page.locator("#map-file").set_input_files(tmp_path / "other.pmtiles")
+    (tmp_path / "broken.pmtiles").write_bytes(b"PMTiles" + bytes(200))
+    there.page.locator("#map-file").set_input_files(tmp_path / "broken.pmtiles")
     there.page.locator("#map-file-said").filter(has_text="it is no PMTiles file of version 3").wait_for()
+    there.page.locator("#map-file").set_input_files(tmp_path / "other.pmtiles")
+    there.page.locator("#map-file-said").filter(has_text="it is of another result").wait_for()
     there.page.locator("#map-file").set_input_files(tmp_path / "objects.pmtiles")
-    there.page.locator("#map-file-said").filter(has_text="All objects are drawn").wait_for()
+    there.page.locator("#map-file-said").filter(
+        has_text="The objects of objects.pmtiles are drawn"
+    ).wait_for()
     there.settle()
     there.page.mouse.click(*there.at(175, 120))
     facts = there.facts()

@@ -107,11 +107,16 @@ def write_vector_tiles(
         dataset_options={
             "MINZOOM": zooms[0],
             "MAXZOOM": zooms[1],
-            "NAME": "objects of a run",
+            "NAME": tiles_name(run_dir),
             "DESCRIPTION": rules.text,
         },
     )
     progress(1.0)
+
+
+def tiles_name(run_dir: RunDir) -> str:
+    """What the file is called in itself: it names the result, so that a page shows no other's objects."""
+    return f"objects of result {run_dir.snapshot}" if run_dir.snapshot else "objects of a run"
 
 
 def _any(source: FeatureSource) -> bool:

@@ -107,6 +107,7 @@ def map_section(
     document: dict[str, Any] = {
         "place": place_text(grid),
         "area_unit": area_unit,
+        "result": run_dir.snapshot,
         "queries": [
             {"text": public_line(query), "colour": css(query_colour(index))}
             for index, query in enumerate(queries)

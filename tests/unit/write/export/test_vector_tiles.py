@@ -14,7 +14,7 @@ from pipeline.errors import InputError
 from pipeline.write.export.export_run import ExportRequest, export_run, plan_export
 from pipeline.write.export.feature_rows import InstanceRules
 from pipeline.write.export.score_floor import score_floor
-from pipeline.write.export.vector_tiles import write_vector_tiles, zooms_of
+from pipeline.write.export.vector_tiles import tiles_name, write_vector_tiles, zooms_of
 from pipeline.write.run_dir import RunDir
 
 
@@ -119,3 +119,10 @@ def test_the_file_is_pmtiles_3(run_dir: RunDir, tmp_path: Path) -> None:
     told = [int.from_bytes(data[at : at + 4], "little", signed=True) / 1e7 for at in (102, 106, 110, 114)]
     assert shapely.box(*told).buffer(1e-4).contains(shapely.box(*bounds))
     assert shapely.box(*told).area < 4 * shapely.box(*bounds).area
+
+
+def test_the_file_names_the_result_that_it_is_of(run_dir: RunDir, tmp_path: Path) -> None:
+    assert tiles_name(run_dir.in_snapshot("0123abcd")) == "objects of result 0123abcd"
+    assert tiles_name(run_dir) == "objects of a run"
+    made(run_dir, tmp_path / "i.pmtiles")
+    assert pyogrio.read_info(tmp_path / "i.pmtiles")["dataset_metadata"]["name"] == "objects of a run"

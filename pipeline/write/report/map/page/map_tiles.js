@@ -85,6 +85,10 @@ async function openArchive(file) {
   if (low[0] > mesh.box[2] || high[0] < mesh.box[0] || low[1] > mesh.box[3] || high[1] < mesh.box[1]) {
     throw new Error("it shows another place");
   }
+  const about = JSON.parse(new TextDecoder().decode(await unpacked(file.slice(long(24), long(24) + long(32)), archive.inner)));
+  const [, result] = /^objects of result (\S+)$/.exec(about.name) || [];
+  if (result && mapData.result && result !== mapData.result) throw new Error("it is of another result of this run, or of another run");
+  archive.named = Boolean(result);
   await directory(archive, ...archive.root);
   return archive;
 }
@@ -338,11 +342,12 @@ function tellUnknown() {
 
 async function chooseFile(file) {
   try {
-    vectorFile.archive = await openArchive(file);
+    const archive = await openArchive(file);
+    vectorFile.archive = archive;
     vectorFile.tiles.clear();
     vectorFile.unknown.clear();
     moreTiles = tilesWithMore;
-    part("map-file-said").textContent = `All objects are drawn from ${file.name}. From far away small ones may be missing. List and count are of the ${objects.length.toLocaleString("en")} in this page.`;
+    part("map-file-said").textContent = `The objects of ${file.name} are drawn, too. From far away small ones may be missing. List and count are of the ${objects.length.toLocaleString("en")} in this page.${archive.named ? "" : " The file does not say which run it is of."}`;
   } catch (error) {
     part("map-file-said").textContent = `${file.name} cannot be used: ${error.message}.`;
   }
