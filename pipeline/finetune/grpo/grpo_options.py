@@ -24,7 +24,7 @@ from pipeline.prompt.profile import load_profile
 from pipeline.prompt.prompter_checkpoint import (
     check_checkpoint,
     check_image_size,
-    is_hub_model,
+    checkpoint_folder,
     resolve_model,
 )
 from pipeline.segment.build_segmenter import check_sam2_options
@@ -42,6 +42,8 @@ class ModelOptions:
 
     checkpoint: str
     """Directory of a checkpoint, models/<name> for one that ships with the package, or a hub id."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id; a training puts the commit here. None: its main branch."""
     vision: Literal["trained", "frozen"] = "trained"
     """Whether the vision tower learns. The paper and the released scripts train the whole LVLM."""
     precision: Literal["bf16", "float32"] = "bf16"
@@ -276,8 +278,9 @@ def check_preset(preset: TrainingPreset, *, by_reward: bool) -> None:
     """
     contract = preset.contract
     path = resolve_model(preset.model.checkpoint)
-    check_checkpoint(path)
-    rule = None if is_hub_model(path) else local_image_rule(Path(path))
+    check_checkpoint(path, preset.model.revision)
+    folder = checkpoint_folder(path, preset.model.revision)
+    rule = None if folder is None else local_image_rule(folder)
     if rule is not None:
         limit = preset.grpo.max_tokens or contract.profile.max_tokens
         check_image_size(contract.profile, rule, max_model_len=2**31, max_tokens=limit)

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,9 @@ from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.provenance import path_identity
 from pipeline.finetune.grpo.grpo_data import TABLE, TrainingSample, check_pixels, read_samples
 from pipeline.finetune.grpo.grpo_options import TrainingPreset, check_preset, flat_parameters
+from pipeline.finetune.grpo.training_models import HUB, pin_training
 from pipeline.prompt.prompter_checkpoint import resolve_model
+from pipeline.run.models.hub_pins import asked_revisions
 from pipeline.segment.sam2_model import is_hub_weights, resolve_config, resolve_path
 
 Stage = Literal["grpo", "sft", "select"]
@@ -98,7 +101,9 @@ def prepare_run(request: TrainingRequest) -> TrainingRun:
             came=str(request.seed),
             remedy="choose another",
         )
-    check_preset(request.preset, by_reward=request.stage != "sft")
+    preset, models = pin_training(request.preset, _options_before(request.out), draws=request.stage != "sft")
+    request = replace(request, preset=preset)
+    check_preset(preset, by_reward=request.stage != "sft")
     samples = read_samples(request.data)
     needed = request.preset.grpo.questions_per_step if request.stage == "grpo" else 1
     if len(samples) < needed:
@@ -110,7 +115,7 @@ def prepare_run(request: TrainingRequest) -> TrainingRun:
         )
     if not (request.out / OPTIONS).is_file():
         check_pixels(samples)
-    _claim(request.out, _parameters(request))
+    _claim(request.out, {**_parameters(request), **({HUB: asked_revisions(models)} if models else {})})
     given = {name: getattr(request, name) for name in TrainingRequest.__dataclass_fields__}
     return TrainingRun(samples=samples, **given)
 
@@ -137,6 +142,15 @@ def _parameters(request: TrainingRequest) -> dict[str, Any]:
             str(resolve_config(drawn_by.config, drawn_by.checkpoint))
         )
     return {"stage": request.stage, "seed": request.seed, **pinned, **flat}
+
+
+def _options_before(out: Path) -> Mapping[str, Any]:
+    """Read options.json as far as it can be read; `_claim` says what is wrong with it."""
+    try:
+        found = json.loads((out / OPTIONS).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _claim(out: Path, parameters: dict[str, Any]) -> None:

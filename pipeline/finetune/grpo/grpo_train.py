@@ -30,7 +30,8 @@ from pipeline.finetune.grpo.grpo_options import TrainingPreset, uses_vllm
 from pipeline.finetune.grpo.grpo_run import TrainingRun, checkpoint_step, is_last, newest_checkpoint
 from pipeline.finetune.grpo.reward_engine import RewardEngine, reward_functions
 from pipeline.finetune.grpo.sampling import stop_ids
-from pipeline.prompt.prompter_checkpoint import load_processor, resolve_model
+from pipeline.finetune.grpo.training_models import weights_folder
+from pipeline.prompt.prompter_checkpoint import load_processor
 from pipeline.prompt.template import chat_messages
 from pipeline.run.stop_signals import stopped_by, unbroken
 
@@ -199,7 +200,7 @@ def build_trainer(run: TrainingRun) -> tuple[Trainer, Path | None]:
     """Build TRL's GRPOTrainer for a run. Also returns the checkpoint to resume from; None: from the start."""
     with_vllm = uses_vllm(run.preset.model)
     trl = import_trl(with_vllm=with_vllm)
-    checkpoint = resolve_model(run.preset.model.checkpoint)
+    checkpoint = weights_folder(run.preset.model)
     processor = load_processor(checkpoint, None)
     length = longest_sequence(run, processor) if with_vllm else None
     arguments = trl.GRPOConfig(**grpo_arguments(run, world_size=processes()), vllm_max_model_length=length)
@@ -272,12 +273,18 @@ def finish(run: TrainingRun, trainer: Trainer) -> Path:
     if trainer.is_world_process_zero():
         export_prompter(
             newest,
-            resolve_model(run.preset.model.checkpoint),
+            weights_folder(run.preset.model),
             run.exported,
             card=_card(run, trainer.state.log_history),
         )
     trainer.accelerator.wait_for_everyone()
     return run.exported
+
+
+def _source(run: TrainingRun) -> str:
+    """Name the checkpoint that was trained, with its commit if it came from the hub."""
+    model = run.preset.model
+    return f"{model.checkpoint}@{model.revision}" if model.revision else model.checkpoint
 
 
 def _card(run: TrainingRun, history: list[dict[str, object]]) -> str:
@@ -290,7 +297,7 @@ def _card(run: TrainingRun, history: list[dict[str, object]]) -> str:
         "sft": "a supervised warm start on replies made from masks (TRL)",
     }[run.stage]
     head = (
-        f"# Prompter\n\nTrained from `{run.preset.model.checkpoint}` by {named}, {len(run.samples)} queries, "
+        f"# Prompter\n\nTrained from `{_source(run)}` by {named}, {len(run.samples)} queries, "
         f"seed {run.seed}.\n"
     )
     shown = [

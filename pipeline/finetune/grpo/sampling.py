@@ -14,8 +14,9 @@ from pipeline.finetune.grpo.frozen_vision import remember_images
 from pipeline.finetune.grpo.grpo_data import TrainingSample
 from pipeline.finetune.grpo.grpo_model import load_weights
 from pipeline.finetune.grpo.grpo_options import GrpoOptions, TrainingPreset
+from pipeline.finetune.grpo.training_models import weights_folder
 from pipeline.prompt.profile import Profile
-from pipeline.prompt.prompter_checkpoint import load_processor, resolve_model
+from pipeline.prompt.prompter_checkpoint import load_processor
 from pipeline.prompt.template import chat_messages, squash
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class ReplySampler:
     def __init__(self, preset: TrainingPreset) -> None:
         import torch
 
-        checkpoint = resolve_model(preset.model.checkpoint)
+        checkpoint = weights_folder(preset.model)
         self._profile: Profile = preset.contract.profile
         self._processor = load_processor(checkpoint, None)
         self._processor.tokenizer.padding_side = "left"

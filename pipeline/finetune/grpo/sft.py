@@ -26,7 +26,8 @@ from pipeline.finetune.grpo.grpo_train import (
     train_on,
 )
 from pipeline.finetune.grpo.taught_replies import default_thought, taught_items, taught_reply
-from pipeline.prompt.prompter_checkpoint import load_processor, resolve_model
+from pipeline.finetune.grpo.training_models import weights_folder
+from pipeline.prompt.prompter_checkpoint import load_processor
 from pipeline.prompt.template import chat_messages, squash
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def train_sft(run: TrainingRun) -> Path:
         return run.exported
     lessons = as_lessons(run.samples, run.preset)
     trl = import_trl(with_vllm=False)
-    checkpoint = resolve_model(run.preset.model.checkpoint)
+    checkpoint = weights_folder(run.preset.model)
     resumed = newest_checkpoint(run.checkpoints)
     arguments = trl.SFTConfig(
         **sft_arguments(run)

@@ -111,23 +111,21 @@ def pin_models(
     `earlier`: commits that the run began with. Raises InputError for a repository or a revision that the hub
     does not have or does not give.
     """
-    pinned = []
-    for model in hub_models(preset):
-        if model.role not in roles:
-            continue
-        kept = earlier.get(model)
-        repository = look_up(model.repo_id, kept or model.revision)
-        pinned.append(
-            PinnedModel(
-                model=model, repository=replace(repository, asked=model.revision), kept=kept is not None
-            )
-        )
+    pinned = [pinned_model(model, earlier.get(model)) for model in hub_models(preset) if model.role in roles]
     for one in pinned:
         commit = one.repository.commit
         if commit is None:
             continue
         preset = _at_commit(preset, one.model.role, commit)
     return preset, tuple(pinned)
+
+
+def pinned_model(model: HubModel, kept: str | None) -> PinnedModel:
+    """Find the commit of a model. `kept`: the one that counted before. Raises InputError."""
+    repository = look_up(model.repo_id, kept or model.revision)
+    return PinnedModel(
+        model=model, repository=replace(repository, asked=model.revision), kept=kept is not None
+    )
 
 
 def _at_commit(preset: Preset, role: ModelRole, commit: str) -> Preset:
