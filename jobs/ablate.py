@@ -80,6 +80,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="PRESET,...",
         help="presets on the axis prompters (default: all with a language model)",
     )
+    what.add_argument(
+        "--config", metavar="FILE", help="TOML with tables of a preset, laid over the base of all variants"
+    )
     what.add_argument("--clip", metavar="MODEL", help="CLIP of route A: folder or hub id")
     what.add_argument("--sam3", metavar="MODEL", help="SAM3 of route B: folder or hub id")
     samples = top.add_argument_group("on which samples")
@@ -110,6 +113,7 @@ def request_of(args: argparse.Namespace) -> AblationRequest:
         noise=read_noise(args.noise),
         split=args.split,
         limit=args.limit,
+        config_file=args.config,
         options=AxisOptions(
             prompters=tuple(args.prompters.split(",")) if args.prompters else (),
             clip=args.clip or CLIP,

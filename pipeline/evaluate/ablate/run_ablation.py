@@ -41,7 +41,8 @@ from pipeline.evaluate.benchmark.truth_models import TruthOptions
 from pipeline.evaluate.figures.intervals import BootstrapOptions
 from pipeline.files.atomic_file import write_bytes_atomic
 from pipeline.files.lasting_path import require_lasting
-from pipeline.run.config import Runner
+from pipeline.options import read_toml
+from pipeline.run.config import Runner, merge_tables
 
 DOCUMENT = "ablation.json"
 DOCUMENT_VERSION = 1
@@ -58,6 +59,8 @@ class AblationRequest:
     noise: OracleNoise = NO_NOISE
     split: str | None = None
     limit: int | None = None
+    config_file: str | None = None
+    """TOML file with tables of a preset, which every variant gets beneath its own."""
     options: AxisOptions = field(default_factory=AxisOptions)
     runner: Runner = "ray"
 
@@ -151,7 +154,7 @@ def evaluation_of(request: AblationRequest, choice: ModelChoice, variant: Varian
         benchmark=request.benchmark,
         out=str(request.out / "variants" / choice.name / folder_name(variant.name)),
         preset=choice.preset,
-        tables={**choice.tables, **variant.tables},
+        tables={**_with_config(choice.tables, request.config_file), **variant.tables},
         split=request.split,
         limit=request.limit,
         prompts_from="truth" if by_truth else "preset",
@@ -167,6 +170,10 @@ def evaluation_of(request: AblationRequest, choice: ModelChoice, variant: Varian
     if given["noise"] is None:
         given["noise"] = NO_NOISE
     return replace(asked, truth=TruthOptions(**given))
+
+
+def _with_config(tables: Mapping[str, Any], config: str | None) -> dict[str, Any]:
+    return merge_tables(tables, read_toml(Path(config), "--config")) if config else dict(tables)
 
 
 def folder_name(text: str) -> str:

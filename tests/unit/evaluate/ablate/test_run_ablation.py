@@ -102,3 +102,12 @@ def test_a_variant_is_an_evaluation_of_the_base_with_one_change(tmp_path: Path) 
     assert (exact.prompts_from, model.prompts_from) == ("truth", "preset")
     assert exact.out != noisy.out != model.out
     assert replace(noisy, out="", truth=exact.truth) == replace(exact, out="")
+
+
+def test_a_config_is_laid_under_every_variant(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[tiles]\npx = 128\nhalo_px = 16\n")
+    request = replace(ask(tmp_path / "out", "routes", noise="mild"), config_file=str(config))
+    for one in planned_variants(request, say=lambda _: None):
+        assert one.planned is not None
+        assert one.planned.context.side_px == 128
