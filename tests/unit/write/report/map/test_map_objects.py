@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +64,32 @@ def test_outlines_are_reduced_then_left_out_and_it_is_told(
     assert told["id"] == [str(IDS[2])]
     assert told["n"] == 3
     assert "squares" in told
+
+
+def test_the_page_does_not_grow_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_objects, "MAX_OUTLINES", 60)
+    monkeypatch.setattr(report_objects, "MAX_DOUBTFUL", 30)
+    sizes = []
+    for n in (300, 1500):
+        rng = np.random.default_rng(n)
+        corner = rng.integers(0, (380, 280), (n, 2))
+        boxes = shapely.box(*corner.T, *(corner + rng.integers(2, 15, (n, 2))).T)
+        table = objects_of().take(np.zeros(n, dtype=np.int64))
+        table = replace(
+            table,
+            instance_id=np.arange(1, n + 1, dtype=np.uint64),
+            score=rng.random(n).astype(np.float32),
+            area_px=shapely.area(boxes).astype(np.int64),
+            polygons=boxes,
+            rationale=[f"reason number {i:05d}" for i in range(n)],
+        )
+        told = map_objects(*write_run(tmp_path / str(n), table), LATTICE.grid)
+        assert told["n"] == n
+        assert 60 < len(told["id"]) <= 90
+        counted = np.frombuffer(base64.b64decode(told["squares"]["counts"][0]), dtype=np.uint8)
+        assert counted.sum() == n
+        sizes.append(len(json.dumps(told)))
+    assert sizes[1] < 1.1 * sizes[0]
 
 
 def test_texts_without_room_are_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
