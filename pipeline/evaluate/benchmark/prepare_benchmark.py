@@ -195,7 +195,7 @@ def plan_evaluation(request: EvaluationRequest, *, say: Callable[[str], None]) -
 
 def _answers_dir(request: EvaluationRequest, parameters: Mapping[str, Any]) -> str | None:
     """Name the folder of all answers that are determined as these are. None: answers are not kept."""
-    if request.answers is None or request.prompts_from == "truth":
+    if request.answers is None or request.prompts_from == "truth" or "prompter" not in parameters:
         return None
     asked = ("benchmark", "questions", "seed", "limit", "content", "side_px", "images_per_part")
     determined = {name: parameters[name] for name in (*asked, "parser", "prompter")}
@@ -212,7 +212,7 @@ def _prompter_parameters(request: EvaluationRequest, preset: Preset) -> dict[str
 
     Raises InputError.
     """
-    if request.prompts_from == "truth":
+    if request.prompts_from == "truth" or preset.prompter.kind == "whole":
         return {}
     prompter = preset.prompter
     model = path_identity(resolve_model(prompter.model))
@@ -282,19 +282,34 @@ def _check_models(request: EvaluationRequest, preset: Preset) -> None:
         remedy = "drop --parser, or let the preset's prompter answer"
         raise InputError(what, came=f"parser {request.parser!r} and prompts from the truth", remedy=remedy)
     if request.prompts_from == "preset":
-        if preset.prompter.kind != "vllm":
+        if preset.prompter.kind not in ("vllm", "whole", "grounding-dino"):
             what = "a benchmark needs a prompter that looks at images"
             remedy = "use --prompts truth, or a preset with a language model"
             raise InputError(what, came=f"kind {preset.prompter.kind!r}", remedy=remedy)
+        _check_asked(request, preset)
         check_prompter(preset.prompter, NO_GRID)
         check_second_looks(preset.gate, preset.verifier, preset.prompter)
         check_engines(preset, request.runner)
     if request.masks_from == "preset":
-        if preset.segmenter.kind in ("oracle", "mask-model"):
-            what = "a benchmark needs a segmenter that draws prompts on images"
+        if preset.segmenter.kind == "oracle" or (
+            preset.segmenter.kind == "mask-model" and request.prompts_from == "truth"
+        ):
+            what = "a benchmark needs a segmenter that looks at images, and draws the prompts that there are"
             remedy = "use --models truth, or a preset with a SAM"
             raise InputError(what, came=f"kind {preset.segmenter.kind!r}", remedy=remedy)
         check_segmenter(preset.segmenter, NO_GRID)
+
+
+def _check_asked(request: EvaluationRequest, preset: Preset) -> None:
+    """Refuse what is for a language model's replies and prompts, where none answers. Raises InputError."""
+    kind = preset.prompter.kind
+    no_text = kind != "vllm" and (request.parser != "robust" or request.margins is not None)
+    if no_text or (kind == "whole" and request.prompt_parts != "all"):
+        raise InputError(
+            "--parser, --refine-boxes and parts of prompts are for a language model's replies",
+            came="a mask model" if kind == "whole" else f"a prompter of kind {kind!r}",
+            remedy="leave them out",
+        )
 
 
 def claim(planned: PlannedEvaluation) -> None:
@@ -398,9 +413,11 @@ def model_ids(planned: PlannedEvaluation) -> dict[str, str]:
     }
     source = {"prompter": request.prompts_from, "segmenter": request.masks_from}
     key = {"prompter": "model", "segmenter": "checkpoint"}
-    return {
+    named = {
         role: MODEL_ID
         if source[role] == "truth"
         else f"{names[role]}@{short_identity(parameters[role][key[role]])}"
         for role in names
+        if source[role] == "truth" or role in parameters
     }
+    return {"prompter": planned.preset.prompter.kind, **named}

@@ -114,12 +114,11 @@ def _run_local(context: EvaluationContext, parts: list[int]) -> Iterator[PartSum
         reader = SampleReader(context)
         with asyncio.Runner() as loop:
             verifier = prompter.verifier()
-            scorer = SampleScorer(
-                context, looks=None if verifier is None else LooksAt(verifier=verifier, run=loop.run)
-            )
-            for part in unbroken_each(parts):
-                images = reader.read(part)
-                yield scorer.commit(images, loop.run(prompter.prompt(images)))
+            looks = None if verifier is None else LooksAt(verifier=verifier, run=loop.run)
+            with closing(SampleScorer(context, looks=looks)) as scorer:
+                for part in unbroken_each(parts):
+                    images = reader.read(part)
+                    yield scorer.commit(images, loop.run(prompter.prompt(images)))
 
 
 class _ReadActor:

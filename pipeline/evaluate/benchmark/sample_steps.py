@@ -45,10 +45,12 @@ from pipeline.run.infer.step_rules import (
     ask_journalled,
     verified,
 )
+from pipeline.run.infer.tile_masks import answered_by_query
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Reason, TilePrompts, TileStatus
 from pipeline.schema.tiling import RunGrid
 from pipeline.segment.build_segmenter import SegmenterOptions, build_segmenter
+from pipeline.segment.mask_model.build_mask_model import build_mask_model
 from pipeline.segment.segmenter import Segmenter
 
 ModelSource = Literal["preset", "truth"]
@@ -229,7 +231,11 @@ class SampleScorer:
     ) -> None:
         """`looks`: a verifier that this process already has. None: one is built if it is on."""
         self._context = context
-        self._segmenter = segmenter or _build_segmenter(context)
+        options = None if segmenter or context.masks_from == "truth" else context.segmenter.mask_model
+        self._mask_model = None if options is None else build_mask_model(options)
+        if self._mask_model is None:
+            self._segmenter = segmenter or _build_segmenter(context)
+        self._encoder = self._mask_model or self._segmenter
         self._looks = looks or build_looks(context.verifier, context.prompter, NO_GRID)
 
     def commit(self, images: PartImages, answers: Sequence[TilePrompts]) -> PartSummary:
@@ -240,7 +246,7 @@ class SampleScorer:
         """
         journal = self._context.journal
         name = part_name(images.part)
-        before = self._segmenter.n_embeddings
+        before = self._encoder.n_embeddings
         attempt = journal.begin(name, "score")
         by_image: dict[str, list[TilePrompts]] = {}
         for answer in answers:
@@ -268,8 +274,13 @@ class SampleScorer:
             found=statuses.count(TileStatus.FOUND),
             empty=statuses.count(TileStatus.EMPTY),
             failed=statuses.count(TileStatus.FAILED),
-            n_embeddings=self._segmenter.n_embeddings - before,
+            n_embeddings=self._encoder.n_embeddings - before,
         )
+
+    def close(self) -> None:
+        """End the process of a mask model."""
+        if self._mask_model is not None:
+            self._mask_model.close()
 
     def _draw_alone(
         self, attempt: Attempt, view: TileImage, image: SampleImage, answers: Sequence[TilePrompts]
@@ -283,8 +294,7 @@ class SampleScorer:
         self, view: TileImage, image: SampleImage, answers: Sequence[TilePrompts], why: SetAside | None
     ) -> Iterator[DrawnAnswer]:
         """Draw the masks of every query about one image. `why`: nothing is segmented any more."""
-        view_masks = ViewMasks(self._segmenter, view)
-        given = iter(answers)
+        given = iter(self._drawn(view, image, answers, why))
         for sample in image.samples:
             if sample.refusal:
                 yield DrawnAnswer(
@@ -294,15 +304,32 @@ class SampleScorer:
                     answer=_failure(view, Reason.MODEL_ERROR, sample.refusal),
                 )
                 continue
-            answer = next(given)
-            if why is not None and answer.status is TileStatus.FOUND:
-                answer = _failure(view, why.reason, why.error)
+            answer, masks = next(given)
+            yield DrawnAnswer(view=view, image=image, sample=sample, answer=answer, masks=masks)
+
+    def _drawn(
+        self, view: TileImage, image: SampleImage, answers: Sequence[TilePrompts], why: SetAside | None
+    ) -> Iterator[tuple[TilePrompts, tuple[MaskCrop, ...]]]:
+        """The answers to the queries that may be asked, each with its masks."""
+        stopped = [
+            _failure(view, why.reason, why.error) if why and answer.status is TileStatus.FOUND else answer
+            for answer in answers
+        ]
+        if self._mask_model is not None:
+            queries = [sample.query for sample in askable(image)]
+            split = self._context.segmenter.splits(self._mask_model.one_mask)
+            for answer, drawn in answered_by_query(
+                self._mask_model, view, stopped, queries=queries, split=split
+            ):
+                yield answer, drawn or ()
+            return
+        view_masks = ViewMasks(self._segmenter, view)
+        for answer in stopped:
             masks: tuple[MaskCrop, ...] = ()
+            error = ""
             if answer.status is TileStatus.FOUND:
                 masks, error = view_masks.draw(answer.prompts)
-                if error:
-                    answer = _failure(view, Reason.MODEL_ERROR, error, answer)
-            yield DrawnAnswer(view=view, image=image, sample=sample, answer=answer, masks=masks)
+            yield (_failure(view, Reason.MODEL_ERROR, error, answer) if error else answer), masks
 
     def _verify(self, drawn: Iterable[DrawnAnswer]) -> Iterable[DrawnAnswer]:
         """Remove the masks that a verifier rejects. Raises ModelError."""

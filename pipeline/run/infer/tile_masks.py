@@ -19,7 +19,7 @@ from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Reason, TilePrompts, TileRecord, TileStatus
 from pipeline.schema.tiling import TileSpec
 from pipeline.segment.mask_model.mask_crops import crops_of
-from pipeline.segment.mask_model.mask_model import MaskAnswer, MaskModel
+from pipeline.segment.mask_model.mask_model import MaskAnswer, MaskModel, no_answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,15 +77,27 @@ def masks_by_query(
 ) -> list[TileMasks]:
     """Ask a mask model every query about a tile whose answer is FOUND; the other answers stand.
 
-    `queries`: all of the run. `split`: connected parts are objects of their own. Raises a retryable
-    ModelError when only a fresh process can go on.
+    Arguments and errors are those of `answered_by_query`.
+    """
+    return [
+        TileMasks(record=record_of(view.tile, answer), masks=masks)
+        for answer, masks in answered_by_query(model, view, answers, queries=queries, split=split)
+    ]
+
+
+def answered_by_query(
+    model: MaskModel, view: TileImage, answers: Sequence[TilePrompts], *, queries: Sequence[str], split: bool
+) -> list[tuple[TilePrompts, tuple[MaskCrop, ...] | None]]:
+    """Put what a mask model says in place of every answer that is FOUND, with the boxes of its masks as
+    prompts. Returns all answers, each with its masks; None: there are none.
+
+    `queries`: by `query_index` of the answers. `split`: connected parts are objects of their own. Raises a
+    retryable ModelError when only a fresh process can go on.
     """
     asked = [answer for answer in answers if answer.status is TileStatus.FOUND]
     given = iter(_given(model, view, [queries[answer.query_index] for answer in asked]) if asked else [])
     return [
-        _answered(record_of(view.tile, answer), next(given), view, split)
-        if answer.status is TileStatus.FOUND
-        else TileMasks(record=record_of(view.tile, answer))
+        _answered(answer, next(given), view, split) if answer.status is TileStatus.FOUND else (answer, None)
         for answer in answers
     ]
 
@@ -96,15 +108,15 @@ def _given(model: MaskModel, view: TileImage, queries: Sequence[str]) -> list[Ma
     except Exception as error:
         if isinstance(error, ModelError) and error.retryable:
             raise
-        why = f"{type(error).__name__}: {error}"
-        failed = MaskAnswer(status=TileStatus.FAILED, reason=Reason.MODEL_ERROR, error=why)
-        return [failed] * len(queries)
+        return [no_answer(Reason.MODEL_ERROR, f"{type(error).__name__}: {error}") for _ in queries]
 
 
-def _answered(base: TileRecord, answer: MaskAnswer, view: TileImage, split: bool) -> TileMasks:
+def _answered(
+    asked: TilePrompts, answer: MaskAnswer, view: TileImage, split: bool
+) -> tuple[TilePrompts, tuple[MaskCrop, ...] | None]:
     masks, prompts = crops_of(answer, view.valid, split=split)
-    record = replace(
-        base,
+    said = replace(
+        asked,
         status=answer.status,
         reason=answer.reason,
         error=answer.error,
@@ -113,4 +125,4 @@ def _answered(base: TileRecord, answer: MaskAnswer, view: TileImage, split: bool
         prompts=prompts,
         n_calls=1,
     )
-    return TileMasks(record=record, masks=masks if answer.status is TileStatus.FOUND else None)
+    return said, masks if answer.status is TileStatus.FOUND else None

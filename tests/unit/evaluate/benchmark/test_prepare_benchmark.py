@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipeline.evaluate.benchmark.prepare_benchmark import (
     PlannedEvaluation,
     claim,
     missing_parts,
+    model_ids,
     plan_evaluation,
 )
 from pipeline.evaluate.benchmark.sample_records import write_part
@@ -297,3 +299,23 @@ def test_answers_are_not_written_where_they_do_not_last(
     request = EvaluationRequest(benchmark="world:7", out="evaluations/world-7-embedded")
     with pytest.raises(InputError, match="--out must lie outside Ray's copy of the working directory"):
         plan_evaluation(request, say=lambda _: None)
+
+
+MASK_MODEL = "[mask_model]\nkind = 'process'\npython = '{python}'\nadapter = '{adapter}'\n"
+
+
+def test_a_mask_model_is_pinned_and_named_in_place_of_prompter_and_segmenter(tmp_path: Path) -> None:
+    adapter = Path(__file__).parents[3] / "colour_adapter.py"
+    config = MASK_MODEL.format(python=sys.executable, adapter=adapter)
+    planned = plan(tmp_path, config)
+    assert "prompter" not in planned.parameters
+    assert planned.parameters["segmenter"]["mask_model"]["name"] == "colours"
+    named = model_ids(planned)
+    assert named["prompter"] == "whole"
+    assert named["segmenter"].startswith("colour_adapter@sha256:")
+    with pytest.raises(InputError, match="draws the prompts"):
+        plan(tmp_path, config, prompts_from="truth")
+    with pytest.raises(InputError, match="a mask model"):
+        plan(tmp_path, config, parser="think2seg")
+    with pytest.raises(InputError, match="a mask model"):
+        plan(tmp_path, config, prompt_parts="box")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +29,14 @@ from pipeline.evaluate.benchmark.sample_steps import (
 )
 from pipeline.evaluate.benchmark.truth_models import image_tile
 from pipeline.prompt import build_prompter
+from pipeline.prompt.build_prompter import PrompterOptions
 from pipeline.prompt.looks.verifier import LooksAt, VerifierOptions
 from pipeline.run.infer.attempts import MAX_CRASHES
+from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import Prompt, Reason, TileStatus
+from pipeline.segment.build_segmenter import SegmenterOptions
+from pipeline.segment.mask_model.mask_model import MaskAnswer, masks_or_nothing, no_answer
+from pipeline.segment.mask_model.mask_options import MaskModelOptions
 
 BOX = Prompt(box_xyxy=(2.0, 3.0, 8.0, 9.0))  # the fake segmenter fills boxes
 SQUARE = rectangle(3, 2, 9, 8)
@@ -350,3 +357,62 @@ def test_pixels_survive_the_way_through_ray(tmp_path: Path) -> None:
     assert (back.part, dict(back.unreadable)) == (0, {1: "this picture is damaged"})
     for one, other in zip(images.rgb, back.rgb, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+class FakeMaskModel:
+    """Draws SQUARE where a query speaks of a tank, fails on a pool, and finds nothing else."""
+
+    model_id = "fake"
+    one_mask = True
+
+    def __init__(self) -> None:
+        self.n_embeddings = 0
+        self.asked: list[tuple[str, ...]] = []
+
+    def answer(self, view: TileImage, queries: Sequence[str]) -> list[MaskAnswer]:
+        self.n_embeddings += 1
+        self.asked.append(tuple(queries))
+        return [self._one(query) for query in queries]
+
+    def _one(self, query: str) -> MaskAnswer:
+        if "pool" in query:
+            return no_answer(Reason.TIMEOUT, "late")
+        drawn = SQUARE if "tank" in query else np.zeros_like(SQUARE)
+        return masks_or_nothing(drawn[None].astype(bool), [0.5], "as asked")
+
+    def close(self) -> None:
+        self.asked.append(("closed",))
+
+
+def test_a_mask_model_is_asked_all_queries_of_an_image_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = FakeMaskModel()
+    monkeypatch.setattr(sample_steps, "build_mask_model", lambda options: model)
+    asked = [
+        sample("tank", SQUARE),
+        sample("bad", SQUARE, refusal="too long"),
+        sample("pool", SQUARE),
+        sample("lake", SQUARE),
+    ]
+    options = MaskModelOptions(kind="sam3-text", checkpoint="facebook/sam3")
+    made = replace(
+        context([image("i", asked)], tmp_path),
+        prompter=PrompterOptions(kind="whole", model=""),
+        segmenter=SegmenterOptions(kind="mask-model", mask_model=options),
+        prompts_from="preset",
+        masks_from="preset",
+    )
+    records = run(made)
+    assert model.asked == [("where is tank?", "where is pool?", "where is lake?")]
+    assert (records["tank"].status, records["tank"].common_px, records["tank"].rationale) == (
+        TileStatus.FOUND,
+        36,
+        "as asked",
+    )
+    assert (records["bad"].status, records["bad"].error) == (TileStatus.FAILED, "too long")
+    assert (records["pool"].reason, records["pool"].error) == (Reason.TIMEOUT, "late")
+    assert (records["lake"].status, records["lake"].abstained) == (TileStatus.EMPTY, True)
+    scorer = SampleScorer(made)
+    scorer.close()
+    assert model.asked[-1] == ("closed",)
