@@ -47,8 +47,8 @@ class Opened:
         self.box = self.canvas.bounding_box()
 
     def settle(self) -> None:
-        """Wait until pictures came and two frames were drawn."""
-        self.page.wait_for_timeout(250)
+        """Wait until pictures and vector tiles came and were drawn."""
+        self.page.locator('#map-canvas[data-waiting="0"]').wait_for()
 
     def text(self, name: str) -> str:
         return str(self.page.locator(name).text_content())

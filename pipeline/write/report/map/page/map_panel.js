@@ -210,8 +210,8 @@ function notes() {
   }
   if (squares && mesh && mesh.off_px > 0.5) told.push(`Vector tiles lie up to ${figure(mesh.off_px)} pixels beside their place.`);
   if (mapData.objects.reduced) told.push("Outlines are simplified.");
-  if (ground.shared) told.push("Several tiles share a square: the worst of them is shown.");
-  if (mapData.queries.length > 1) told.push("Tiles show the worst of all queries.");
+  if (ground.shared) told.push("Several tiles share a square, which shows failed before found, and found before empty.");
+  if (mapData.queries.length > 1) told.push("Of several queries, tiles show failed before found, and found before empty.");
   if (!isAssessed) told.push("No review of this run is in this page, so there are scores and no confidences.");
   part("map-notes").textContent = told.join(" ");
 }

@@ -295,15 +295,18 @@ function tileAt(z, x, y) {
   if (kept) return kept;
   if (vectorFile.tiles.size >= MOST_TILES) vectorFile.tiles.delete(vectorFile.tiles.keys().next().value);
   const corners = [[x, y], [x + 1, y], [x + 1, y + 1], [x, y + 1]].map(([u, v]) => toGrid(2 ** -z * u, 2 ** -z * v));
-  const tile = { objects: [], quad: new Path2D(`M${corners.map((each) => each.join(",")).join("L")}Z`) };
+  const tile = { objects: [], read: false, quad: new Path2D(`M${corners.map((each) => each.join(",")).join("L")}Z`) };
   vectorFile.tiles.set(name, tile);
   tileBytes(vectorFile.archive, z, x, y)
     .then((bytes) => {
       if (bytes) tile.objects = objectsOfTile(bytes, z, x, y);
       tellUnknown();
-      redraw();
     })
-    .catch((error) => { part("map-file-said").textContent = `A tile cannot be read: ${error.message}.`; });
+    .catch((error) => { part("map-file-said").textContent = `A tile cannot be read: ${error.message}.`; })
+    .finally(() => {
+      tile.read = true;
+      redraw();
+    });
   return tile;
 }
 
@@ -328,7 +331,9 @@ function tilesOver(box) {
 // reach a little over the edge of their tile: they are drawn inside of it alone.
 function tilesWithMore(box) {
   const inside = [Math.max(box[0], 0), Math.max(box[1], 0), Math.min(box[2], place.width), Math.min(box[3], place.height)];
-  return tilesOver(inside).map((tile) => ({
+  const tiles = tilesOver(inside);
+  waiting += tiles.filter((tile) => !tile.read).length;
+  return tiles.map((tile) => ({
     quad: tile.quad,
     objects: tile.objects.filter((object) => !known.has(`${object.query}-${object.id}`) && passes(object)),
   }));

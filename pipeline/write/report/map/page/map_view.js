@@ -9,6 +9,7 @@ const SMALL_PX = 4;
 const MANY = 5000;
 const MARGIN = 0.02;
 let drawing = false;
+let waiting = 0; // pictures and vector tiles that a drawing still lacks; the canvas tells it as data-waiting
 let moreTiles = null; // what a chosen file of vector tiles has within bounds, once there is one
 
 const pictures = mapData.levels.map((level) => ({
@@ -106,6 +107,7 @@ function touches(box, other) {
 function redraw() {
   if (drawing) return;
   drawing = true;
+  canvas.dataset.waiting = "drawing";
   requestAnimationFrame(() => {
     drawing = false;
     draw();
@@ -115,6 +117,7 @@ function redraw() {
 function draw() {
   const ratio = canvas.width / Math.max(canvas.clientWidth, 1);
   const box = seen();
+  waiting = 0;
   pen.setTransform(1, 0, 0, 1, 0, 0);
   pen.fillStyle = "#10141a";
   pen.fillRect(0, 0, canvas.width, canvas.height);
@@ -133,6 +136,7 @@ function draw() {
   if (checked("map-seams")) drawSeams(box, ratio);
   drawSelected(ratio);
   drawScaleBar();
+  canvas.dataset.waiting = String(waiting);
 }
 
 // The coarsest picture that has a pixel for every one of the screen, else the finest.
@@ -156,7 +160,9 @@ function drawPicture(target, box, scale) {
       level.images[i].src = "data:image/webp;base64," + level.tiles[i];
     } else if (image.complete && image.naturalWidth) {
       target.drawImage(image, left, top, w * fx, h * fy);
+      return;
     }
+    waiting += 1;
   });
 }
 
