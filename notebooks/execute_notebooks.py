@@ -10,7 +10,6 @@ a folder of their own instead of ports, so that several of these commands may ru
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -63,7 +62,6 @@ def main(argv: list[str] | None = None) -> int:
     top.add_argument("names", nargs="+", metavar="NAME", help="notebook of notebooks/, or a path")
     top.add_argument("--save", action="store_true", help="keep outputs in the files")
     args = top.parse_args(argv)
-    os.environ["JUPYTER_PLATFORM_DIRS"] = "1"  # else jupyter_core warns
     for name in args.names:
         path = Path(name) if name.endswith(".ipynb") else FOLDER / f"{name}.ipynb"
         begun = time.monotonic()
