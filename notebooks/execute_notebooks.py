@@ -62,8 +62,11 @@ def main(argv: list[str] | None = None) -> int:
     top.add_argument("names", nargs="+", metavar="NAME", help="notebook of notebooks/, or a path")
     top.add_argument("--save", action="store_true", help="keep outputs in the files")
     args = top.parse_args(argv)
-    for name in args.names:
-        path = Path(name) if name.endswith(".ipynb") else FOLDER / f"{name}.ipynb"
+    paths = [Path(name) if name.endswith(".ipynb") else FOLDER / f"{name}.ipynb" for name in args.names]
+    for path in paths:
+        if not path.is_file():
+            top.error(f"there is no notebook {path}")
+    for path in paths:
         begun = time.monotonic()
         try:
             notebook = execute(path)

@@ -62,3 +62,12 @@ def test_a_failing_cell_ends_with_its_notebook_and_the_rest_is_not_run(
     assert "ZeroDivisionError" in said
     assert not (tmp_path / "ran").exists()
     assert bad.read_text() == before
+
+
+def test_a_notebook_that_is_not_there_ends_with_2(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        script.main(["quickstart", "no-such"])
+    assert stop.value.code == 2
+    assert "no-such.ipynb" in capsys.readouterr().err
