@@ -284,5 +284,7 @@ def test_a_run_in_a_bucket_is_assessed_and_answered(
         capsys.readouterr()
         assert load_job("answer").main([run]) == 0
         assert "95 % interval" in capsys.readouterr().out
+        assert load_job("answer").main([run, "--report", str(tmp_path / "page.html")]) == 0
+        assert 'id="reliability"' in (tmp_path / "page.html").read_text()
         names = {entry.name for entry in store_path(run).entries()}
         assert {"assessment.json", "confidence.parquet"} <= names

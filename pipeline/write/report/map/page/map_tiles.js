@@ -218,11 +218,11 @@ function ringsOf(numbers) {
     const count = numbers[at] >> 3;
     at += 1;
     if (command === 7) continue;
-    for (let i = 0; i < count; i += 1) {
+    for (let i = 0; i < count && at + 1 < numbers.length; i += 1) {
       x += signed(numbers[at]);
       y += signed(numbers[at + 1]);
       at += 2;
-      if (command === 1) rings.push([]);
+      if (command === 1 || !rings.length) rings.push([]);
       rings[rings.length - 1].push(x, y);
     }
   }
