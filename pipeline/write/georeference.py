@@ -12,11 +12,13 @@ from functools import lru_cache
 
 import numpy as np
 import pyproj
+import rasterio.features
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
 
 from pipeline.geo.planet import body_of
-from pipeline.schema.tiling import AffineTuple, RunGrid
+from pipeline.schema.tiling import AffineTuple, RunGrid, Window
 
 Geometries = NDArray[np.object_]
 """Array of shapely geometries."""
@@ -89,6 +91,21 @@ def xy_to_pixels(xy: NDArray[np.float64], grid: RunGrid) -> NDArray[np.float64]:
     a, b, c, d, e, f = affine_or_identity(grid)
     inverse = np.linalg.inv(np.array([[a, b], [d, e]]))
     return np.asarray((xy - (c, f)) @ inverse.T)
+
+
+def touched_pixels(area: shapely.Geometry, grid: RunGrid, window: Window) -> NDArray[np.bool_]:
+    """Mark the pixels (h, w) of a window that an area touches: the rule by which a run selects its objects.
+
+    area: in the CRS of the grid, in whose affine it lies.
+    """
+    burnt = rasterio.features.rasterize(
+        [area],
+        out_shape=window.shape,
+        transform=Affine(*grid.transform) @ Affine.translation(window.col0, window.row0),
+        all_touched=True,
+        dtype="uint8",
+    )
+    return np.asarray(burnt, dtype=np.bool_)
 
 
 def is_on_earth(grid: RunGrid) -> bool:

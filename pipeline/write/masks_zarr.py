@@ -1,6 +1,6 @@
 """masks.zarr: one Zarr v3 group with `mask`, `instance_id` and `score`, dims (query, y, x).
 
-    mask         uint8    1 = object, 0 = looked-at background, 255 = never judged
+    mask         uint8    1 = object, 0 = looked-at background, 255 = never judged, or beside the AOI
     instance_id  uint64   0 = no object; else the id of the row in instances/
     score        uint8    round(score * 254) of the object, 255 = no object
 

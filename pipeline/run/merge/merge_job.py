@@ -11,9 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import rasterio.features
 from numpy.typing import NDArray
-from rasterio.transform import Affine
 
 from pipeline.files.store.store_path import StorePath, store_path
 from pipeline.run.config import MergeMode
@@ -23,6 +21,7 @@ from pipeline.schema.tiling import TileLattice, Window
 from pipeline.stitch.block_picture import near_blocks
 from pipeline.stitch.stitch_options import StitchOptions
 from pipeline.stitch.supertiles import SuperLattice, SuperTile
+from pipeline.write.georeference import touched_pixels
 from pipeline.write.instances import InstanceMeta
 from pipeline.write.plan_table import planned_blocks
 from pipeline.write.records.record_keys import RecordKeys
@@ -188,17 +187,7 @@ class MergeJob:
         """Make the mask (h, w) of a window: True where a pixel touches the AOI. None: there is no AOI."""
         if self.aoi_grid is None:
             return None
-        affine = Affine(*self.lattice.grid.transform) @ Affine.translation(window.col0, window.row0)
-        burnt: NDArray[np.uint8] = rasterio.features.rasterize(
-            [self.aoi_grid],
-            out_shape=window.shape,
-            transform=affine,
-            fill=0,
-            default_value=1,
-            all_touched=True,
-            dtype="uint8",
-        )
-        return burnt.astype(np.bool_)
+        return touched_pixels(self.aoi_grid, self.lattice.grid, window)
 
 
 def run_here(task: Task, job: MergeJob, keys: Sequence[Any]) -> Iterator[Any]:

@@ -362,7 +362,10 @@ def _write_shard(
         scores.append(
             np.round(picture.score.astype(np.float64) * SCORE_SCALE).astype(np.uint8)[picture.image]
         )
+    inside = job.aoi_mask(job.lattice.block_core(*block))
     looked_at = [source.looked_at(*block) for source in sources]
+    if inside is not None:  # beside the area objects are dropped, so an empty pixel says nothing there
+        looked_at = [looked & inside for looked in looked_at]
     pixels = ShardPixels(ids=np.stack(ids), scores=np.stack(scores), looked_at=np.stack(looked_at))
     store = open_masks(job.run_dir.masks, job.lattice, job.queries)
     write_shard(store, *block, pixels)

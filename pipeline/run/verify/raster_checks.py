@@ -2,7 +2,7 @@
 
 1. The polygons that reach into a block are burnt into an image of ids, which must be the raster's.
 2. `score` must be that of the object at each pixel, and `mask` what ids and records say: 1 = object,
-   0 = looked at, 255 = never judged.
+   0 = looked at, 255 = never judged, or beside the area of interest.
 3. Pixels of every object are counted over all blocks, and must be as many as its rows say.
 
 One block is in memory at a time, and the rows that reach into it.
@@ -32,7 +32,7 @@ from pipeline.run.verify.object_checks import ObjectTable, pixel_shapes
 from pipeline.run.verify.record_checks import Records
 from pipeline.schema.tile_answers import SCORE_SCALE
 from pipeline.schema.tiling import Window, block_id
-from pipeline.write.georeference import to_crs_coordinates
+from pipeline.write.georeference import to_crs_coordinates, touched_pixels
 from pipeline.write.instances import part_files
 from pipeline.write.masks_zarr import ARRAYS, MASK_FILL
 from pipeline.write.records.record_source import RecordSource
@@ -57,6 +57,7 @@ class RasterChecker:
         self._replaced = records.replaced
         self._counted = np.zeros(objects.id.size, dtype=np.int64)
         self._arrays = open_arrays(run_dir.masks, info)
+        self._area = shapely.from_wkb(info.aoi_wkb) if info.aoi_wkb else None
         self._copies = tempfile.TemporaryDirectory(prefix="verify-")
         paths = [_on_disk(path, self._copies.name) for path in part_files(run_dir)]
         self._rows = ds.dataset(paths, format="parquet") if paths else None
@@ -85,7 +86,7 @@ class RasterChecker:
                 self._found.add("rasters", place, f"it cannot be read: {error}")
                 continue
             self._compare(f"{place}, instance_id", window, ids, self._burnt(window, query))
-            ground = mask == 0 if looked_at is None else looked_at
+            ground = mask == 0 if looked_at is None else looked_at & self._inside(window)
             self._compare(
                 f"{place}, mask", window, mask, np.where(ids > 0, 1, np.where(ground, 0, MASK_FILL))
             )
@@ -97,6 +98,12 @@ class RasterChecker:
         for k in np.flatnonzero(self._counted != objects.area_px):
             text = f"its rows have {objects.area_px[k]} px, the raster {self._counted[k]}"
             self._found.add("rasters", f"query {objects.query[k]}, id {objects.id[k]}", text)
+
+    def _inside(self, window: Window) -> NDArray[np.bool_]:
+        """Pixels (h, w) that touch the area of interest: beside it, an empty pixel says nothing."""
+        if self._area is None:
+            return np.ones(window.shape, dtype=np.bool_)
+        return touched_pixels(self._area, self._info.lattice.grid, window)
 
     def _burnt(self, window: Window, query: int) -> NDArray[np.uint64]:
         """Ids (h, w) of the polygons over a window."""

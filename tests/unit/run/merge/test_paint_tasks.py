@@ -10,6 +10,7 @@ import pytest
 import record_runs as runs
 import shapely
 import stitch_worlds as worlds
+import zarr
 from run.merge.two_tiles import INNER, SEAM, on_the_ground, paint, resolve, two_tile_job
 
 from pipeline.run.merge.filed_tables import Filed
@@ -112,6 +113,11 @@ def test_objects_outside_the_aoi_are_left_out_and_pieces_count_what_touches_it(t
     filed = (FILED_BY_LEFT, FILED_BY_RIGHT)
     pieces = [read_tables([job.table("pieces/0", 0, name)]).to_pylist()[0] for name in filed]
     assert [(piece["area_px"], piece["aoi_px"]) for piece in pieces] == [(4, 2 * n_columns), (4, 4)]
+    mask = np.asarray(zarr.open_group(str(tmp_path / "out/masks.zarr"), mode="r")["mask"][0])
+    shown = runs.published_raster(tmp_path / "out") > 0
+    inside = np.concatenate([touched[:, :10], np.ones((10, 10), dtype=np.bool_)], axis=1)
+    np.testing.assert_array_equal(mask, np.where(shown, 1, np.where(inside, 0, 255)))
+    assert not shown[1:3, 1:3].any(), "what was dropped there is not called looked at and empty"
 
 
 def test_blocks_that_are_painted_together_file_their_tables_once(tmp_path: Path) -> None:
