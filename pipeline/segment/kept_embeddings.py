@@ -28,7 +28,7 @@ from pipeline.files.blob_cache import BlobCache
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import MaskCrop, Prompt
 from pipeline.segment.proposals import EverythingOptions, Proposals
-from pipeline.segment.segmenter import Embedding, ProposingSegmenter, Segmenter
+from pipeline.segment.segmenter import BatchSegmenter, Embedding, ProposingSegmenter, Segmenter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -143,6 +143,27 @@ class KeptEmbeddings:
         embedding = self._segmenter.embed(image)
         self._cache.put(key, as_bytes(self._segmenter.tensors_of(embedding)))
         return embedding
+
+    def embed_many(self, images: Sequence[TileImage]) -> list[Embedding]:
+        """Give the encodings of several tiles; what was not kept is made in one call. Raises ModelError."""
+        keys = [self.key_of(image) for image in images]
+        blobs = [self._cache.get(key) for key in keys]
+        found = {
+            at: self._segmenter.embedding_of(images[at], tensors_in(blob))
+            for at, blob in enumerate(blobs)
+            if blob is not None
+        }
+        missing = [at for at in range(len(images)) if at not in found]
+        views = [images[at] for at in missing]
+        encoder = self._segmenter
+        if len(views) > 1 and isinstance(encoder, BatchSegmenter):
+            made = encoder.embed_many(views)
+        else:
+            made = [encoder.embed(view) for view in views]
+        for at, embedding in zip(missing, made, strict=True):
+            self._cache.put(keys[at], as_bytes(self._segmenter.tensors_of(embedding)))
+            found[at] = embedding
+        return [found[at] for at in range(len(images))]
 
     def segment(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[MaskCrop]:
         return self._segmenter.segment(embedding, prompts)

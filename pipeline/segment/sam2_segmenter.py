@@ -151,6 +151,7 @@ class Sam2Segmenter:
             "config": hashlib.sha256(config.read_bytes()).hexdigest(),
             "image_px": self._model.image_size,
             "dtype": self._options.dtype,
+            "tile_batch": self._options.tile_batch,
             "code": code_identity("sam2_segmenter", "tensors", "sam2_model"),
             "sam2": version("sam2"),
             **torch_identity(self._device),

@@ -65,6 +65,14 @@ class Segmenter(Protocol):
 
 
 @runtime_checkable
+class BatchSegmenter(Segmenter, Protocol):
+    """A segmenter that encodes several tiles in one call."""
+
+    def embed_many(self, images: Sequence[TileImage]) -> list[Embedding]:
+        """Encode tiles, in their order; each counts as one encoding. Raises ModelError."""
+
+
+@runtime_checkable
 class ProposingSegmenter(Segmenter, Protocol):
     """A segmenter that can also be asked for everything. All that ship can."""
 
@@ -98,14 +106,17 @@ class Sam2Options:
     """Side in pixels of the square that the model sees; None: the config's own."""
     prompt_batch: int = 64
     """Prompts decoded at a time. Bounds memory; does not change results."""
+    tile_batch: int = 1
+    """Tiles of a block that are encoded in one call, for a GPU. It may change results by rounding."""
     mask_threshold: float = 0.0
     """Logits above it are object; 0 is a probability of one half."""
     dtype: Dtype = "float32"
     """Arithmetic of encoder and decoder; thresholds are always applied in float32."""
 
     def __post_init__(self) -> None:
-        if self.prompt_batch < 1:
-            raise ValueError(f"prompt_batch must be at least 1, got {self.prompt_batch}")
+        for name in ("prompt_batch", "tile_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.image_px is not None and (self.image_px < 64 or self.image_px % 32):
             raise ValueError(f"image_px must be a multiple of 32 and at least 64, got {self.image_px}")
 
@@ -114,4 +125,6 @@ class Sam2Options:
         every = {key: value for key, value in asdict(self).items() if key not in HOW_IT_RUNS}
         if every["revision"] is None:
             del every["revision"]
+        if every["tile_batch"] == 1:
+            del every["tile_batch"]
         return every

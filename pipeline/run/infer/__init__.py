@@ -3,6 +3,7 @@
 steps          prompt, segment, commit: the same objects for both runners
 read_step      what comes before them
 step_rules     how models are treated, in runs and in evaluations
+encode_ahead   several tiles in one encoding, for a GPU
 shared_models  the models of one process
 block_rows     blocks, images and answers as rows between Ray's operators
 actors         the steps as actors of Ray

@@ -156,10 +156,11 @@ def late_text(who: str, limit_s: float) -> str:
 class ViewMasks:
     """Makes the masks of one view. It is embedded when the first prompts come, and not again."""
 
-    def __init__(self, segmenter: Segmenter, view: TileImage) -> None:
+    def __init__(self, segmenter: Segmenter, view: TileImage, embedding: Embedding | None = None) -> None:
+        """`embedding`: the view's own, where it was made before."""
         self._segmenter = segmenter
         self._view = view
-        self._embedding: Embedding | None = None
+        self._embedding = embedding
 
     @property
     def valid(self) -> NDArray[np.bool_]:

@@ -31,6 +31,7 @@ from pipeline.run.events.stage_times import Meter, load_times
 from pipeline.run.infer.attempts import Attempt, AttemptJournal, SetAside
 from pipeline.run.infer.block_summary import summarise
 from pipeline.run.infer.deadlines import Hand, OverdueError
+from pipeline.run.infer.encode_ahead import EncodeAhead
 from pipeline.run.infer.progress import BlockSummary
 from pipeline.run.infer.shared_models import SharedModels
 from pipeline.run.infer.step_rules import (
@@ -299,13 +300,15 @@ class SegmentStep:
         """
         asked = [tile_id for tile_id in views if any(a.status is TileStatus.FOUND for a in by_tile[tile_id])]
         together = self._looks is not None and not attempt.one_by_one
+        batch = 1 if attempt.deaths else self._context.config.segmenter.tile_batch
+        ahead = EncodeAhead(self._segmenter, [views[tile_id] for tile_id in asked], batch)
         done: dict[str, list[TileRecord]] = {}
         for group in [asked] if together else [[tile_id] for tile_id in asked]:
             drawn = [
                 masks
                 for tile_id in group
                 for masks in self._in_time(
-                    attempt, tile_id, partial(self._tile, views[tile_id], by_tile[tile_id])
+                    attempt, tile_id, partial(self._tile, views[tile_id], by_tile[tile_id], ahead)
                 )
             ]
             only = group[0] if len(group) == 1 else None
@@ -331,7 +334,9 @@ class SegmentStep:
                 attempt.set_aside(tile_id, why)
             raise ModelError(f"the segmenter is {late}, with {tile_id or 'masks'}", retryable=True) from late
 
-    def _tile(self, view: TileImage, answers: Sequence[TilePrompts]) -> list[TileMasks]:
+    def _tile(
+        self, view: TileImage, answers: Sequence[TilePrompts], ahead: EncodeAhead | None = None
+    ) -> list[TileMasks]:
         valid_px = int(view.core_valid.sum())
         cloud_px = view.core_hidden_px
         if self._mask_model is not None:
@@ -342,7 +347,8 @@ class SegmentStep:
                 replace(one, record=replace(one.record, valid_px=valid_px, cloud_px=cloud_px))
                 for one in asked
             ]
-        view_masks = ViewMasks(self._segmenter, view)
+        embedding = None if ahead is None else ahead.embedding(view.tile.tile_id)
+        view_masks = ViewMasks(self._segmenter, view, embedding)
         found = []
         for answer in answers:
             base = replace(record_of(view.tile, answer), valid_px=valid_px, cloud_px=cloud_px)

@@ -101,6 +101,16 @@ def test_the_same_pixels_are_encoded_once_and_count_each_time(tmp_path: Path) ->
     assert other.n_embeddings == 0, "it outlives the process"
 
 
+def test_of_several_tiles_those_are_encoded_that_were_not_kept(tmp_path: Path) -> None:
+    encoder, segmenter = kept(tmp_path, weights="w")
+    segmenter.embed(image(1))
+    found = segmenter.embed_many([image(0), image(1), image(2)])
+    assert [each.features for each in found] == [float(image(n).rgb.sum()) for n in range(3)]
+    assert (encoder.n_embeddings, segmenter.n_embeddings) == (3, 4)
+    segmenter.embed_many([image(2), image(0)])
+    assert encoder.n_embeddings == 3, "all were kept by now"
+
+
 def test_another_picture_square_or_encoder_is_another_encoding(tmp_path: Path) -> None:
     _, segmenter = kept(tmp_path, weights="w", threads=1)
     tall = image(shape=(64, 48))

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -285,6 +286,36 @@ def test_a_verifier_rejects_masks_and_the_record_says_which(tmp_path: Path) -> N
     )
     assert (rows["r00000c00001", 0].status, rows["r00000c00001", 0].verified) == (TileStatus.FOUND, (None,))
     assert (rows["r00001c00000", 1].reason, rows["r00001c00000", 1].verified) == (Reason.PROMPTER, ())
+
+
+def test_tiles_with_an_answer_are_encoded_together_and_the_record_is_the_same(context: RunContext) -> None:
+    """Of four tiles three have an answer: two are encoded in one call, the third alone."""
+
+    class Batching(FakeSegmenter):
+        calls: ClassVar[list[int]] = []
+
+        def embed_many(self, images: Sequence[TileImage]) -> list[Embedding]:
+            self.calls.append(len(images))
+            return [self.embed(image) for image in images]
+
+    table = {(name, "tanks"): (BOX,) for name in ("r00000c00000", "r00000c00001", "r00001c00001")}
+    path = RunDir(context.run_dir).block("b00000_00000")
+    image = make_image(context)
+    answers = asyncio.run(PromptStep(context, FakePrompter(table)).prompt(image))
+    SegmentStep(context, FakeSegmenter()).commit(image, answers)
+    singly = read_block_record(path, key_of(context.keys, "b00000_00000").fingerprint)
+    Path(str(path)).unlink()
+    config = context.config
+    drawn_by = replace(config.preset.segmenter, tile_batch=2)
+    batched = replace(context, config=replace(config, preset=replace(config.preset, segmenter=drawn_by)))
+    summary = SegmentStep(batched, Batching()).commit(image, answers)
+    assert Batching.calls == [2]
+    assert (summary.found, summary.failed) == (3, 0)
+    together = read_block_record(path, key_of(context.keys, "b00000_00000").fingerprint)
+    assert together.n_embeddings == singly.n_embeddings == 3
+    for one, other in zip(singly.tiles, together.tiles, strict=True):
+        assert one.fragments == other.fragments
+        assert one.labels is other.labels is None or np.array_equal(one.labels, other.labels)
 
 
 def test_examples_reject_masks_and_the_record_says_which(context: RunContext) -> None:
