@@ -44,6 +44,7 @@ from pipeline.run.job_options import (
     cache_table,
     job_parser,
 )
+from pipeline.run.shape_flags import add_shape_option, check_shape
 from pipeline.run.stop_signals import set_grace
 
 EXAMPLES = """examples:
@@ -231,6 +232,7 @@ def _add_models(top: argparse.ArgumentParser) -> None:
         metavar="M",
         help="points of --prompts mean things of about M metres: each gets a box of that side around it",
     )
+    add_shape_option(models)
     add_box_option(models)
     add_crop_option(models)
     models.add_argument(
@@ -357,6 +359,10 @@ def overrides(args: argparse.Namespace) -> dict[str, Any]:
         if not args.prompts:
             raise InputError("--prompt-box-m is for the points of --prompts", remedy="pass --prompts FILE")
         tables["prompter"]["point_box_m"] = args.prompt_box_m
+    if args.prompt_shape is not None:
+        if not args.prompts:
+            raise InputError("--prompt-shape is for the outlines of --prompts", remedy="pass --prompts FILE")
+        tables["prompter"]["prompt_shape"] = args.prompt_shape
     check_everything(args)
     if (share := crop_share(args)) is not None:
         tables["segmenter"] = {"crop_share": share}
@@ -459,6 +465,8 @@ def request_of(args: argparse.Namespace) -> Any:
         )
     if args.everything:
         tables["prompter"] = grid_of_points(args, cfg.build_preset(tables).tiles.px)
+    preset = cfg.build_preset(tables)
+    check_shape(preset.prompter, args.merge_mode)
     config = cfg.RunConfig(
         queries=cfg.check_queries(queries_of(args)),
         area=cfg.AreaOptions(
@@ -477,7 +485,7 @@ def request_of(args: argparse.Namespace) -> Any:
             of_run=args.grid_of,
         ),
         preset_name=args.preset,
-        preset=cfg.build_preset(tables),
+        preset=preset,
         merge_mode=args.merge_mode,
         min_area_m2=cfg.check_min_area(args.min_area_m2),
         catalogs=catalog_options(args),

@@ -13,6 +13,7 @@ from typing import Literal
 from pipeline.errors import InputError
 from pipeline.prompt import prompter_checkpoint
 from pipeline.prompt.box_margins import BoxMargins
+from pipeline.prompt.chain_boxes import PromptShape
 from pipeline.prompt.grid_prompter import GridPrompter, check_spacing, spacing_px
 from pipeline.prompt.grounding_prompter import GroundingOptions, GroundingPrompter, check_grounding
 from pipeline.prompt.looks.gate import Gate, GateOptions
@@ -51,6 +52,10 @@ class PrompterOptions:
     """The same in metres on the ground, instead; 0: the pixels count."""
     point_box_m: float = 0.0
     """Side in metres of the box that a point of a vector file gets; 0: none. Other kinds ignore it."""
+    prompt_shape: PromptShape = "fixed"
+    """`chain`: long and ring-like outlines of a vector file get a chain of boxes (`chain_boxes`). Other kinds
+    ignore it.
+    """
     vllm: VllmOptions = field(default_factory=VllmOptions)
     """How kind `vllm` serves its checkpoint; other kinds ignore it."""
     grounding: GroundingOptions = field(default_factory=GroundingOptions)
@@ -89,6 +94,8 @@ class PrompterOptions:
             return {**named, "grounding": self.grounding.result_parameters()}
         if self.kind == "vector" and self.point_box_m:
             named["point_box_m"] = self.point_box_m
+        if self.kind == "vector" and self.prompt_shape != "fixed":
+            named["prompt_shape"] = self.prompt_shape
         if self.refine_boxes.on:
             named["refine_boxes"] = self.refine_boxes.result_parameters()
         return {**named, "vllm": self.vllm.result_parameters()} if self.kind == "vllm" else named
@@ -155,7 +162,9 @@ def build_prompter(options: PrompterOptions, grid: RunGrid, parser: ParserName =
         case "vllm":
             return VllmPrompter(options.model, options.vllm, parser=parser, margins=options.refine_boxes)
         case "vector":
-            return VectorPrompter(options.model, grid, point_box_m=options.point_box_m)
+            return VectorPrompter(
+                options.model, grid, point_box_m=options.point_box_m, shape=options.prompt_shape
+            )
         case "oracle":
             return OraclePrompter(options.model, grid)
         case "grid":

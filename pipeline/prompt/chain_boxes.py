@@ -5,6 +5,7 @@
 2. `pieces_of` cuts the mask across the way, every PIECE widths, and lets pieces overlap by OVERLAP widths. A
    piece that falls apart, as both arms of a ring or the branches of a network do, becomes several.
 3. `chain_prompts` gives every piece a box and one or two points. Compact shapes get the fixed combination.
+   `outline_chain` does the same for a known outline.
 
 All prompts of an object have its number in their label; whoever asked unites their masks. Boxes of a chain
 hold less of what is not the object than one box around all of it does: that is the hope. Think2Seg-RS names
@@ -14,16 +15,21 @@ prompts after the shape as future work; this chain and its numbers are ours.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.prompt.oracle_prompter import LABEL_PREFIX, interior_points
 from pipeline.prompt.shape_points import Mask, kind_of
 from pipeline.schema.tile_answers import Prompt
+
+PromptShape = Literal["fixed", "chain"]
+"""`fixed`: every object is prompted alike. `chain`: a long one by several boxes."""
 
 PIECE = 3.0
 """Length of a piece in widths of the shape, overlap included."""
@@ -93,25 +99,46 @@ def chain_prompts(labels: NDArray[np.int32]) -> tuple[Prompt, ...]:
     for local, window in enumerate(ndimage.find_objects(labels), start=1):
         if window is None:
             continue
-        for piece in pieces_of(labels[window] == local):
-            rows, cols = (np.flatnonzero(piece.any(axis=axis)) for axis in (1, 0))
-            top = window[0].start
-            left = window[1].start
-            points = tuple((left + x, top + y) for x, y in interior_points(piece))
-            prompts.append(
-                Prompt(
-                    box_xyxy=(
-                        float(left + cols[0]),
-                        float(top + rows[0]),
-                        float(left + cols[-1] + 1),
-                        float(top + rows[-1] + 1),
-                    ),
-                    points_xy=points,
-                    point_labels=(1,) * len(points),
-                    label=f"{LABEL_PREFIX}{local}",
-                )
-            )
+        corner = (window[0].start, window[1].start)
+        label = f"{LABEL_PREFIX}{local}"
+        prompts += [_prompt_of(piece, corner, label) for piece in pieces_of(labels[window] == local)]
     return tuple(prompts)
+
+
+def outline_chain(polygon: BaseGeometry, window_hw: tuple[int, int]) -> tuple[Prompt, ...]:
+    """Make the prompts of a long or ring-like outline; none for a compact one.
+
+    Args:
+        polygon: in pixel edges of the window, x = column.
+        window_hw: (height, width) of the window.
+    """
+    from rasterio.features import rasterize
+
+    burnt = np.asarray(rasterize([polygon], out_shape=window_hw, dtype="uint8"))
+    if not burnt.any():
+        return ()
+    window = ndimage.find_objects(burnt)[0]
+    pieces = pieces_of(burnt[window] > 0)
+    corner = (window[0].start, window[1].start)
+    return tuple(_prompt_of(piece, corner, "") for piece in pieces) if len(pieces) > 1 else ()
+
+
+def _prompt_of(piece: Mask, corner_rc: tuple[int, int], label: str) -> Prompt:
+    """Prompt a piece by its box and one or two points; `corner_rc`: where it begins in the picture."""
+    rows, cols = (np.flatnonzero(piece.any(axis=axis)) for axis in (1, 0))
+    top, left = corner_rc
+    points = tuple((left + x, top + y) for x, y in interior_points(piece))
+    return Prompt(
+        box_xyxy=(
+            float(left + cols[0]),
+            float(top + rows[0]),
+            float(left + cols[-1] + 1),
+            float(top + rows[-1] + 1),
+        ),
+        points_xy=points,
+        point_labels=(1,) * len(points),
+        label=label,
+    )
 
 
 def _shifted(mask: Mask, row: int, col: int, down: int, across: int) -> tuple[slice, slice]:

@@ -5,7 +5,8 @@
 2. Per tile an index finds the locations that touch the read window.
 3. `_prompt` clips a polygon to the window: its bounds become the box, `_inner_points` the points. A point
    stays a point, or becomes a square of a given side with the point as a click (`_squares`). Label, id and
-   attributes of the feature travel with it.
+   attributes of the feature travel with it. With the shape `chain` a long polygon gets several prompts
+   (`chain_boxes`), which all name its feature.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pipeline.errors import InputError
 from pipeline.files.sound_geometry import UnsoundGeometryError, sound_parts
 from pipeline.files.vector_file import POINTS, POLYGONS, Features, read_features
 from pipeline.geo.globe import LONLAT_CRS, joined, on_all_turns
+from pipeline.prompt.chain_boxes import PromptShape, outline_chain
 from pipeline.prompt.prompter import same_for_all
 from pipeline.schema.imagery import TileImage
 from pipeline.schema.tile_answers import Prompt, Reason, TilePrompts, TileStatus
@@ -81,12 +83,18 @@ class VectorPrompter:
     """A `Prompter` over a vector file, placed on a run grid."""
 
     def __init__(
-        self, path: str, grid: RunGrid, *, point_box_m: float = 0.0, what: str = "the prompt file"
+        self,
+        path: str,
+        grid: RunGrid,
+        *,
+        point_box_m: float = 0.0,
+        shape: PromptShape = "fixed",
+        what: str = "the prompt file",
     ) -> None:
         """Read the file.
 
-        `point_box_m`: side in metres of the box that a point gets around it; 0: none. `what`: how errors call
-        the file.
+        `point_box_m`: side in metres of the box that a point gets around it; 0: none. `shape`: `chain` gives
+        long and ring-like outlines several prompts. `what`: how errors call the file.
 
         Raises:
             InputError: the file is missing, unreadable or empty, has no CRS, holds other geometries than
@@ -94,6 +102,7 @@ class VectorPrompter:
                 grid has no CRS; or points are to get boxes, and the file has none.
         """
         self._model_id = f"vector:{Path(path).name}"
+        self._shape = shape
         self._known = _known_locations(path, grid, point_box_m, what)
         self._index = shapely.STRtree(self._known.geometries)
 
@@ -147,11 +156,23 @@ class VectorPrompter:
         frame = shapely.box(window.col0, window.row0, window.col1, window.row1)
         hits = np.sort(self._index.query(frame, predicate="intersects"))
         prompts = []
+        n_dropped = 0
         for hit in hits:
             prompt = self.prompt_of(int(hit), window)
-            if prompt is not None:
-                prompts.append(self._known.named(prompt, hit))
-        return tuple(prompts), len(hits) - len(prompts)
+            if prompt is None:
+                n_dropped += 1
+                continue
+            chain = self._chain_of(int(hit), window, frame) if self._shape == "chain" else ()
+            prompts += [self._known.named(one, hit) for one in chain or (prompt,)]
+        return tuple(prompts), n_dropped
+
+    def _chain_of(self, index: int, window: Window, frame: BaseGeometry) -> tuple[Prompt, ...]:
+        """The prompts along what is visible of a long location. Empty: it is a point, or compact."""
+        visible = _polygonal(shapely.intersection(self._known.geometries[index], frame))
+        if visible is None:
+            return ()
+        inside = shapely.transform(visible, lambda xy: xy - (window.col0, window.row0))
+        return outline_chain(inside, window.shape)
 
     def close(self) -> None:
         """Do nothing: the file was read at the start."""

@@ -342,3 +342,25 @@ def test_building_outlines_of_a_real_scene() -> None:
     n_features = len(json.loads(path.read_text())["features"])
     assert len(prompts) + n_dropped >= 0.9 * n_features
     assert all(p.box_xyxy is not None and 1 <= len(p.points_xy) <= 2 for p in prompts)
+
+
+def test_a_long_outline_gets_a_chain_and_a_compact_one_does_not(tmp_path: Path) -> None:
+    road = shapely.LineString([(5, 10), (90, 10), (90, 70)]).buffer(2, cap_style="flat", join_style="mitre")
+    house = shapely.box(20, 30, 50, 60)
+    path = write(tmp_path / "p.parquet", [road, house], name=["road", "house"])
+    chained = VectorPrompter(path, grid(), shape="chain")
+    prompts, n_dropped = chained.prompts_of(window(0, 0, 80, 100))
+    fixed, _ = VectorPrompter(path, grid()).prompts_of(window(0, 0, 80, 100))
+    assert n_dropped == 0
+    pieces = [prompt for prompt in prompts if prompt.label == "road"]
+    assert [prompt for prompt in prompts if prompt.label == "house"] == [fixed[1]]
+    assert len(pieces) >= 8
+    assert {prompt.feature_id for prompt in pieces} == {fixed[0].feature_id}
+    boxes = [shapely.box(*prompt.box_xyxy) for prompt in pieces if prompt.box_xyxy is not None]
+    assert shapely.union_all(boxes).contains(road)
+    assert shapely.union_all(boxes).area < 0.3 * shapely.box(*road.bounds).area
+    for prompt in pieces:
+        assert all(road.contains(shapely.Point(point)) for point in prompt.points_xy)
+    below, _ = chained.prompts_of(window(40, 60, 80, 100))
+    assert all(0 <= value <= 40 for prompt in below for value in prompt.box_xyxy or ())
+    assert len(below) >= 3
