@@ -34,7 +34,7 @@ class GroundingOptions:
     text_threshold: float = 0.25
     """Least score of a word that a box is said to show; it names the box, and does not choose it."""
     revision: str | None = None
-    """Revision of a hub id; ignored for folders. None: its main branch."""
+    """Branch, tag or commit of a hub id; ignored for folders. A run puts the commit here."""
     device: str = "auto"
     """auto (cuda when there is one), cpu, cuda, cuda:1, ..."""
 

@@ -38,7 +38,7 @@ def pin_evaluation(
     Raises:
         InputError: the hub does not have a model or does not give it, or neither hub nor cache has it.
     """
-    roles: list[ModelRole] = ["prompter"] if sources[0] == "preset" else []
+    roles: list[ModelRole] = ["prompter", "grounding"] if sources[0] == "preset" else []
     roles += ["segmenter", "clip", "sam3"] if sources[1] == "preset" else []
     preset, models = pin_models(preset, commits_before(document), roles)
     require_models(models, elsewhere=runner == "ray" and cluster_named())

@@ -163,8 +163,10 @@ def _config_text(request: FetchRequest, models: tuple[PinnedModel, ...]) -> str:
     dual = list[str]()
     for one in models:
         folder = snapshot_folder(one, request.to.resolve())
-        if one.model.role == "prompter":
+        if one.model.role in ("prompter", "grounding"):
             lines += ["[prompter]", f"model = {json.dumps(str(folder))}"]
+        elif request.preset.segmenter.mask_model is not None:
+            lines += ["[mask_model]", 'kind = "sam3-text"', f"checkpoint = {json.dumps(str(folder))}"]
         elif one.model.role != "segmenter":
             dual.append(f"{one.model.role} = {json.dumps(str(folder))}")
         else:

@@ -20,13 +20,16 @@ from pipeline.files.store.store_path import StorePath
 from pipeline.prompt.checkpoint_files import check_files, is_needed
 from pipeline.prompt.prompter_checkpoint import is_hub_model, resolve_model
 from pipeline.run.config import Preset
+from pipeline.segment.dual_route.dual_options import is_hub_place
 from pipeline.segment.sam2_model import hub_entry, is_hub_weights
 from pipeline.write.run_dir import RunDir
 
-ModelRole = Literal["prompter", "segmenter", "clip", "sam3"]
-"""`clip` and `sam3` are the models of the two routes under `[segmenter.dual]`."""
+ModelRole = Literal["prompter", "segmenter", "clip", "sam3", "grounding"]
+"""`clip` and `sam3` are the models of the two routes under `[segmenter.dual]`; `sam3` is also that of
+`[mask_model]`. `grounding` is a Grounding DINO under `[prompter]`.
+"""
 
-ROLES: tuple[ModelRole, ...] = ("prompter", "segmenter", "clip", "sam3")
+ROLES: tuple[ModelRole, ...] = ("prompter", "segmenter", "clip", "sam3", "grounding")
 
 _DUAL_NEEDED = (".json", ".txt", ".model", ".md", "LICENSE")
 """Endings of the files beside the weights that CLIP and SAM3 need, or that say what one may do with them."""
@@ -81,6 +84,12 @@ def hub_models(preset: Preset) -> tuple[HubModel, ...]:
             HubModel(role=name, repo_id=repo_id, revision=segmenter.dual.revision_of(name))
             for name, repo_id in segmenter.dual.hub_models.items()
         ]
+    asked = segmenter.mask_model
+    if asked is not None and asked.kind == "sam3-text" and is_hub_place(asked.checkpoint):
+        found.append(HubModel(role="sam3", repo_id=asked.checkpoint, revision=asked.revision))
+    if prompter.kind == "grounding-dino" and is_hub_place(prompter.model):
+        revision = prompter.grounding.revision
+        found.append(HubModel(role="grounding", repo_id=prompter.model, revision=revision))
     return tuple(found)
 
 
@@ -135,6 +144,12 @@ def _at_commit(preset: Preset, role: ModelRole, commit: str) -> Preset:
         return replace(preset, prompter=replace(preset.prompter, vllm=vllm))
     if role == "segmenter":
         return replace(preset, segmenter=replace(preset.segmenter, revision=commit))
+    if role == "grounding":
+        grounding = replace(preset.prompter.grounding, revision=commit)
+        return replace(preset, prompter=replace(preset.prompter, grounding=grounding))
+    if preset.segmenter.mask_model is not None:
+        asked = replace(preset.segmenter.mask_model, revision=commit)
+        return replace(preset, segmenter=replace(preset.segmenter, mask_model=asked))
     dual = preset.segmenter.dual
     assert dual is not None, "only two routes have these roles"
     dual = replace(dual, clip_revision=commit) if role == "clip" else replace(dual, sam3_revision=commit)
@@ -156,7 +171,7 @@ def require_models(models: tuple[PinnedModel, ...], *, elsewhere: bool) -> None:
             raise _not_here(one, "nothing of it in the cache")
         if elsewhere:
             continue
-        if one.model.role in ("clip", "sam3") and not repository.here("config.json"):
+        if one.model.role in ("clip", "sam3", "grounding") and not repository.here("config.json"):
             raise _not_here(one, "no config.json in the cache")
         if one.model.role == "prompter":
             try:

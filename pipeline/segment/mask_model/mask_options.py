@@ -27,7 +27,7 @@ class MaskModelOptions:
     checkpoint: str = ""
     """For sam3-text: folder or hub id of a SAM3 for transformers."""
     revision: str | None = None
-    """Of a hub id: branch, tag or commit; ignored for folders. None: its main branch."""
+    """Branch, tag or commit of a hub id; ignored for folders. A run puts the commit here."""
     threshold: float = 0.5
     """For sam3-text: least score of an instance."""
     device: str = "auto"

@@ -16,6 +16,7 @@ from pipeline.run.config import build_preset, merge_tables, preset_tables
 from pipeline.run.models.fetch_preset import FetchRequest, fetch_preset
 from pipeline.run.models.hub_pins import pin_models, require_models
 from pipeline.segment.dual_route.dual_options import check_dual
+from pipeline.segment.mask_model.build_mask_model import check_mask_model
 
 PROMPTER = "RicardoString/Think2Seg-RS-3B"
 SEGMENTER = "facebook/sam2.1-hiera-small"
@@ -132,3 +133,20 @@ def test_the_models_of_two_routes_come_too_and_the_config_names_them(hub: Hub, t
     assert loaded.hub_models == {}
     assert {path.name for path in Path(loaded.clip).iterdir()} == {"config.json", "model.safetensors"}
     check_dual(loaded)
+
+
+def test_a_sam3_that_is_asked_by_words_comes_and_the_config_names_it(hub: Hub, tmp_path: Path) -> None:
+    hub.add("facebook/sam3", {"config.json": b'{"model_type": "sam3"}', "model.safetensors": bytes(2000)})
+    asked = {"kind": "sam3-text", "checkpoint": "facebook/sam3"}
+    preset = build_preset(
+        {
+            "prompter": {"kind": "whole", "model": ""},
+            "segmenter": {"kind": "mask-model", "mask_model": asked},
+        }
+    )
+    to = tmp_path / "to"
+    assert fetch_preset(FetchRequest(preset_name="words", preset=preset, to=to), say=lambda _: None) == 0
+    loaded = build_preset(preset_tables("embedded", str(to / "words.toml"))).segmenter.mask_model
+    assert loaded is not None
+    check_mask_model(loaded)
+    assert {path.name for path in Path(loaded.checkpoint).iterdir()} == {"config.json", "model.safetensors"}

@@ -193,3 +193,34 @@ def test_a_closed_model_of_a_route_says_so(hub: Hub) -> None:
 def test_only_the_roles_that_are_asked_for_are_looked_up(hub: Hub) -> None:
     _, models = pin_models(published(**ROUTES), {}, ["segmenter"])
     assert [one.model.repo_id for one in models] == [SEGMENTER]
+
+
+def test_a_sam3_that_is_asked_by_words_has_a_commit(hub: Hub) -> None:
+    add_routes(hub)
+    asked = {"kind": "sam3-text", "checkpoint": SAM3, "revision": "v2"}
+    preset = build_preset(
+        {
+            "prompter": {"kind": "whole", "model": ""},
+            "segmenter": {"kind": "mask-model", "mask_model": asked},
+        }
+    )
+    pinned, models = pin_models(preset, {})
+    assert [(one.model.role, one.model.repo_id) for one in models] == [("sam3", SAM3)]
+    assert pinned.segmenter.mask_model is not None
+    assert pinned.segmenter.mask_model.revision == hub.refs[SAM3]["v2"]
+    require_models(models, elsewhere=False)
+
+
+def test_a_grounding_dino_has_a_commit(hub: Hub) -> None:
+    model = "IDEA-Research/grounding-dino-base"
+    hub.add(model, {"config.json": b'{"model_type": "grounding-dino"}', "model.safetensors": bytes(2000)})
+    preset = build_preset(
+        {"prompter": {"kind": "grounding-dino", "model": model}, "segmenter": {"kind": "sam2"}}
+    )
+    pinned, models = pin_models(preset, {})
+    assert [one.model.role for one in models] == ["grounding"]
+    assert pinned.prompter.grounding.revision == hub.refs[model]["main"]
+    assert pinned.prompter.result_parameters() != preset.prompter.result_parameters()
+    require_models(models, elsewhere=False)
+    fetch_small(models)
+    assert models[0].repository.here("config.json")
