@@ -64,8 +64,9 @@ def add_cache_options(group: _ActionsContainer) -> None:
         "--cache",
         metavar="DIR",
         help="keep image encodings of tiles in this local folder, and take those that are there: a further "
-        "query about the same pixels with the same segmenter draws its masks without encoding again. On "
-        "several machines each has a folder of its own at this path. It changes no result (default: off)",
+        "query about the same pixels draws its masks without encoding again. It changes no bit of a result: "
+        "what was encoded by another segmenter, device or number of threads is not taken. On several "
+        "machines each has a folder of its own at this path (default: off)",
     )
     group.add_argument(
         "--cache-gb",

@@ -93,6 +93,7 @@ def plan_restitch(request: RestitchRequest) -> RestitchPlan:
             "--run must be a run directory", came=f"{source.path} without a run.json", remedy=remedy
         )
     info = read_run_json(source.run_json)
+    _require_no_addition(source, info)
     _require_tiling(info, request.tiling)
     _require_restitchable(info)
     inside = read_inside(source.plan, info.lattice)
@@ -201,6 +202,18 @@ def imagery_of(plan: RestitchPlan) -> Imagery:
     placed = scenes_again(plan.info)
     sources = prepare_scenes(placed.scenes, placed.load, offsets=placed.offsets, windows=placed.windows)
     return Imagery(sources=sources, load=placed.load)
+
+
+def _require_no_addition(source: RunDir, info: RunInfo) -> None:
+    """Refuse a run to which queries are being added: some of its records have their answers, and some have
+    not. Raises InputError.
+    """
+    if coming := info.update.get("queries"):
+        raise InputError(
+            "merging again needs a run whose --add-query has ended",
+            came=f"{source.path}, to which {', '.join(map(repr, coming[len(info.queries) :]))} is being added",
+            remedy="start that command again, then this one",
+        )
 
 
 def _require_tiling(info: RunInfo, tiling: Mapping[str, int]) -> None:

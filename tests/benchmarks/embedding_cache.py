@@ -96,7 +96,8 @@ def pixels_s(folder: Path, side_px: int) -> float:
     values = coarse.repeat(8, axis=1).repeat(8, axis=2) + rng.integers(0, 16, (3, side_px, side_px))
     shape = {"width": side_px, "height": side_px, "count": 3, "dtype": "uint8"}
     blocks = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate"}
-    with rasterio.open(path, "w", driver="GTiff", **shape, **blocks) as dataset:
+    place = rasterio.Affine(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+    with rasterio.open(path, "w", driver="GTiff", transform=place, **shape, **blocks) as dataset:
         dataset.write(values.astype(np.uint8))
 
     def read() -> None:

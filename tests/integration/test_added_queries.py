@@ -19,6 +19,7 @@ import pytest
 import zarr
 from growing_worlds import GrowingWorld, interrupt_at, make_growing_world
 from growing_zones import make_growing_zones, run_zones_job
+from job_files import load_job
 from killed_jobs import start_job
 
 from pipeline.files.fail_point import VARIABLE
@@ -161,6 +162,10 @@ def test_only_the_added_queries_are_asked_and_all_else_stays(
         assert run_job(*words) == 2
         assert why in capsys.readouterr().err
 
+    capsys.readouterr()
+    assert load_job("restitch_region").main(["--run", str(out)]) == 2
+    assert "'pools', 'ships' is being added" in capsys.readouterr().err
+
     for point, after in (("before_run_json_swap", 0), ("after_run_json_begin", 0)):
         with pytest.MonkeyPatch.context() as patch:
             interrupt_at(patch, run_document, point, after=after)
@@ -200,8 +205,6 @@ def test_afterwards_it_is_a_run_of_all_its_queries(
     assert run_job(*both, *room, *world.aoi("all"), "--out", fresh) == 0
     assert results(out, ["tanks", "pools"]) == results(fresh, ["tanks", "pools"])
     assert verify(out).sound
-
-    from job_files import load_job
 
     again = tmp_path / "again"
     restitch = load_job("restitch_region").main

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
+from pipeline.errors import InputError
 from pipeline.run.job_options import (
     add_auto_runner_option,
+    add_cache_options,
     add_limits_of_spending,
     add_merge_mode_options,
     add_preset_options,
     add_runner_option,
     add_tiling_options,
+    cache_table,
     job_parser,
 )
 
@@ -79,3 +83,17 @@ def test_a_limit_of_spending_is_above_nothing(capsys: pytest.CaptureFixture[str]
         with pytest.raises(SystemExit):
             parser.parse_args(words)
         assert "a limit must be above 0" in capsys.readouterr().err
+
+
+def test_a_cache_is_a_folder_that_workers_find_with_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parser = argparse.ArgumentParser()
+    add_cache_options(parser.add_argument_group("running"))
+    given = parser.parse_args(["--cache", "kept", "--cache-gb", "2.5"])
+    assert cache_table(given.cache, given.cache_gb) == {"folder": str(tmp_path / "kept"), "gb": 2.5}
+    assert cache_table("s3://bucket/kept", None) == {"folder": "s3://bucket/kept"}, "it is refused later"
+    assert cache_table(None, None) == {}
+    with pytest.raises(InputError, match="--cache-gb 3 alone"):
+        cache_table(None, 3.0)

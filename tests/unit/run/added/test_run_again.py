@@ -25,8 +25,10 @@ from pipeline.run.config import (
     merge_tables,
     preset_tables,
     result_parameters,
+    with_mask_model,
 )
 from pipeline.schema.imagery import Scene
+from pipeline.segment.kept_embeddings import CacheOptions
 from pipeline.segment.proposals import EverythingOptions
 from pipeline.write.run_dir import RunDir
 
@@ -88,6 +90,19 @@ def test_every_preset_comes_back_as_it_was(name: str) -> None:
     assert as_asked(again) == as_asked(config)
     assert (again.merge_mode, again.min_area_m2) == ("semantic", 4.0)
     assert notice_of(info_of(config)) == config.preset.notice
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"kind": "sam3-text", "checkpoint": "facebook/sam3", "threshold": 0.4},
+        {"kind": "process", "python": "p", "adapter": "lisa", "options": {"size": 4}, "limit_s": 7.0},
+    ],
+)
+def test_a_mask_model_comes_back_as_it_was(own: dict[str, Any]) -> None:
+    config = config_of("embedded", with_mask_model(preset_tables("embedded"), {"mask_model": own}))
+    again = config_again(info_of(config), cache={"folder": "/kept", "gb": 2})
+    assert as_asked(again) == replace(as_asked(config), cache=CacheOptions(folder="/kept", gb=2.0))
 
 
 def test_looks_and_values_of_a_user_come_back_and_a_file_lies_over_them(tmp_path: Path) -> None:
