@@ -209,9 +209,10 @@ def _require_no_addition(source: RunDir, info: RunInfo) -> None:
     not. Raises InputError.
     """
     if coming := info.update.get("queries"):
+        added = ", ".join(map(repr, coming[len(info.queries) :]))
         raise InputError(
             "merging again needs a run whose --add-query has ended",
-            came=f"{source.path}, to which {', '.join(map(repr, coming[len(info.queries) :]))} is being added",
+            came=f"{source.path}, to which {added} is being added",
             remedy="start that command again, then this one",
         )
 
