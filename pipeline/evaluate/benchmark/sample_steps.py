@@ -233,9 +233,12 @@ class SampleScorer:
         self._context = context
         options = None if segmenter or context.masks_from == "truth" else context.segmenter.mask_model
         self._mask_model = None if options is None else build_mask_model(options)
+        self._segmenter: Segmenter | None = None
         if self._mask_model is None:
             self._segmenter = segmenter or _build_segmenter(context)
-        self._encoder = self._mask_model or self._segmenter
+        encoder = self._mask_model or self._segmenter
+        assert encoder is not None, "either a mask model or a segmenter draws"
+        self._encoder = encoder
         self._looks = looks or build_looks(context.verifier, context.prompter, NO_GRID)
 
     def commit(self, images: PartImages, answers: Sequence[TilePrompts]) -> PartSummary:
@@ -323,6 +326,7 @@ class SampleScorer:
             ):
                 yield answer, drawn or ()
             return
+        assert self._segmenter is not None, "prompts are drawn by a segmenter"
         view_masks = ViewMasks(self._segmenter, view)
         for answer in stopped:
             masks: tuple[MaskCrop, ...] = ()

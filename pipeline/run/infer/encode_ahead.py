@@ -19,9 +19,10 @@ from pipeline.segment.segmenter import BatchSegmenter, Embedding, Segmenter
 class EncodeAhead:
     """Embeddings of the tiles of a block that will be drawn."""
 
-    def __init__(self, segmenter: Segmenter, views: Sequence[TileImage], batch: int) -> None:
-        """`views`: the tiles that will be asked for, in that order. `batch`: how many are encoded at a time;
-        1: none is encoded ahead."""
+    def __init__(self, segmenter: Segmenter | None, views: Sequence[TileImage], batch: int) -> None:
+        """`segmenter`: None where a mask model draws. `views`: the tiles that will be asked for, in that
+        order. `batch`: how many are encoded at a time; 1: none is encoded ahead.
+        """
         self._segmenter = segmenter if isinstance(segmenter, BatchSegmenter) and batch > 1 else None
         self._views = {view.tile.tile_id: view for view in views}
         self._batch = batch

@@ -240,9 +240,12 @@ class SegmentStep:
         config = context.config
         models = models or SharedModels()
         self._mask_model = models.mask_model(config) if segmenter is None else None
+        self._segmenter: Segmenter | None = None
         if self._mask_model is None:
             self._segmenter = segmenter or models.segmenter(config, context.lattice)
-        self._encoder = self._mask_model or self._segmenter
+        encoder = self._mask_model or self._segmenter
+        assert encoder is not None, "either a mask model or a segmenter draws"
+        self._encoder = encoder
         self._looks = looks or models.looks(config, context.lattice)
         self._run_dir = RunDir(context.run_dir)
         self._journal = context.journal
@@ -347,6 +350,7 @@ class SegmentStep:
                 replace(one, record=replace(one.record, valid_px=valid_px, cloud_px=cloud_px))
                 for one in asked
             ]
+        assert self._segmenter is not None, "prompts are drawn by a segmenter"
         embedding = None if ahead is None else ahead.embedding(view.tile.tile_id)
         view_masks = ViewMasks(self._segmenter, view, embedding)
         found = []

@@ -24,10 +24,12 @@ from pipeline.grid.source import SourceOptions
 from pipeline.grid.tiles import Plan
 from pipeline.prompt.looks.gate import Look
 from pipeline.prompt.looks.verifier import LooksAt
+from pipeline.prompt.whole_prompter import WholePrompter
 from pipeline.run.config import AreaOptions, GridChoice, RunConfig, build_preset, preset_tables
 from pipeline.run.infer.attempts import MAX_CRASHES, MAX_LONE_CRASHES, ONE_BY_ONE_AFTER, AttemptJournal
 from pipeline.run.infer.deadlines import LoopThread, OverdueError
 from pipeline.run.infer.progress import BlockSummary
+from pipeline.run.infer.shared_models import SharedModels
 from pipeline.run.infer.steps import PromptStep, RunContext, SegmentStep
 from pipeline.schema.imagery import BlockImage, TileImage
 from pipeline.schema.tile_answers import (
@@ -39,6 +41,7 @@ from pipeline.schema.tile_answers import (
 )
 from pipeline.schema.tiling import BlockSpec, RunGrid, TileLattice, Window
 from pipeline.segment.mask_features import PLAIN
+from pipeline.segment.mask_model.mask_model import MaskAnswer, masks_or_nothing
 from pipeline.segment.mask_ranker import MaskRanker
 from pipeline.segment.proposals import EverythingOptions, Proposals
 from pipeline.segment.segmenter import Embedding
@@ -571,3 +574,42 @@ def test_a_block_that_comes_again_is_worked_on_alone(context: RunContext) -> Non
     asyncio.run(ask_all())
     assert dict(seen)[first.tile_id] == 1
     assert sorted(count for _, count in seen) == [1, 1, 2], "the other two work side by side"
+
+
+class FakeMaskModel:
+    """Draws the upper left corner for "tanks", and finds no "lakes"."""
+
+    model_id = "fake"
+    one_mask = True
+    n_embeddings = 0
+
+    def answer(self, image: TileImage, queries: Sequence[str]) -> list[MaskAnswer]:
+        self.n_embeddings += 1
+        corner = np.zeros((1, *image.tile.read.shape), dtype=np.bool_)
+        corner[0, :6, :6] = True
+        return [masks_or_nothing(corner if query == "tanks" else corner[:0], [0.5]) for query in queries]
+
+    def close(self) -> None:
+        raise AssertionError("a step closes no model")
+
+
+def test_a_mask_model_is_asked_in_place_of_a_segmenter(context: RunContext) -> None:
+    class Models(SharedModels):
+        def mask_model(self, config: RunConfig) -> FakeMaskModel:
+            return FakeMaskModel()
+
+        def segmenter(self, config: RunConfig, lattice: TileLattice) -> FakeSegmenter:
+            raise AssertionError("there is no segmenter to load")
+
+    image = make_image(context)
+    answers = asyncio.run(PromptStep(context, WholePrompter()).prompt(image))
+    summary = SegmentStep(context, models=Models()).commit(image, answers)
+    assert (summary.found, summary.empty, summary.failed) == (4, 0, 0)  # tiles with something
+    record = read_block_record(
+        RunDir(context.run_dir).block("b00000_00000"), key_of(context.keys, "b00000_00000").fingerprint
+    )
+    assert record.n_embeddings == 4
+    told = {(row.status, row.reason) for row in record.tiles if row.query_index == 0}
+    assert told == {(TileStatus.FOUND, Reason.NONE)}
+    assert {row.reason for row in record.tiles if row.query_index == 1} == {Reason.PROMPTER}
+    assert all(row.prompts == (Prompt(box_xyxy=(0, 0, 6, 6)),) for row in record.tiles if row.fragments)
