@@ -65,7 +65,8 @@ def add_cache_options(group: _ActionsContainer) -> None:
         metavar="DIR",
         help="keep image encodings of tiles in this local folder, and take those that are there: a further "
         "query about the same pixels draws its masks without encoding again. It changes no bit of a result: "
-        "what was encoded by another segmenter, device or number of threads is not taken. On several "
+        "what another segmenter, device or number of threads encoded is not taken. Where tile_batch is "
+        "above 1, encodings follow by rounding from the tiles of their batch, kept ones too. On several "
         "machines each has a folder of its own at this path (default: off)",
     )
     group.add_argument(

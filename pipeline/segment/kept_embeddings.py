@@ -4,7 +4,9 @@
    after the stretch, and the side of the square), and the encoder with everything that moves a bit of its
    output: weights, config, arithmetic, libraries, device, threads and the project's own code.
 2. Tensors are stored as safetensors, each in its order in memory: in another one the decoder may round in
-   another way. So masks are the same to the bit, whether an encoding was made or kept.
+   another way. So masks are the same to the bit, whether an encoding was made or kept. Only where several
+   tiles are encoded in one call (`tile_batch`), an encoding follows by rounding from the others of its call,
+   and a kept one has had other company.
 3. `KeptEmbeddings` looks an encoding up before it asks the segmenter for it. It counts as an encoding of the
    run all the same, because records must not depend on what a cache holds; `usage` tells them apart.
 
