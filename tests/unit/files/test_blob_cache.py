@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,25 +90,29 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     assert not left.exists()
 
 
-def work(folder: str, first: int) -> None:
-    """Put blobs, and look for those of all others."""
-    cache = BlobCache(Path(folder), 40_000)
-    for number in range(first, first + 100):
-        cache.put(key_of(number), str(number).encode() * 300)
-        for other in range(max(number - 50, 0), number):
-            blob = cache.get(key_of(other))
-            assert blob is None or bytes(blob) == str(other).encode() * 300
-    assert (cache.counts.damaged, cache.counts.not_stored) == (0, 0)
+WORK = """
+import hashlib, sys
+from pathlib import Path
+from pipeline.files.blob_cache import BlobCache
+
+key_of = lambda number: hashlib.sha256(str(number).encode()).hexdigest()
+cache = BlobCache(Path(sys.argv[1]), 40_000)
+first = int(sys.argv[2])
+for number in range(first, first + 100):
+    cache.put(key_of(number), str(number).encode() * 300)
+    for other in range(max(number - 50, 0), number):
+        blob = cache.get(key_of(other))
+        assert blob is None or bytes(blob) == str(other).encode() * 300
+assert (cache.counts.damaged, cache.counts.not_stored) == (0, 0)
+"""
+"""Put blobs, and look for those of all others."""
 
 
 def test_several_processes_share_a_folder_and_its_limit(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=work, args=(str(tmp_path), first)) for first in (0, 50, 100)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    workers = [
+        subprocess.Popen([sys.executable, "-c", WORK, str(tmp_path), str(first)]) for first in (0, 50, 100)
+    ]
+    assert [worker.wait() for worker in workers] == [0, 0, 0]
     total = sum(path.stat().st_size for path in blobs_in(tmp_path))
     assert 0.5 * 40_000 < total <= 40_000 * (1 + len(workers) / LOOKS) + len(workers) * 1000
     assert list(tmp_path.glob("**/*.tmp")) == []
