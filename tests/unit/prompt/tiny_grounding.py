@@ -6,7 +6,10 @@ from pathlib import Path
 
 
 def write_grounding(folder: Path, *, seed: int = 0) -> Path:
-    """A Swin of four small stages, a BERT of letters, 20 queries; pictures of at most 96 px."""
+    """A Swin of four small stages, a BERT of letters, 20 queries.
+
+    Pictures have at least 128 px, so that the coarsest features are more than one.
+    """
     import torch
     from transformers import (
         BertConfig,
@@ -64,6 +67,6 @@ def write_grounding(folder: Path, *, seed: int = 0) -> Path:
         disable_custom_kernels=True,
     )
     GroundingDinoForObjectDetection(config).save_pretrained(folder)
-    pictures = GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
+    pictures = GroundingDinoImageProcessor(size={"shortest_edge": 128, "longest_edge": 192})
     GroundingDinoProcessor(pictures, BertTokenizer(str(folder / "vocab.txt"))).save_pretrained(folder)
     return folder
