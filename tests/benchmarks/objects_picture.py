@@ -44,7 +44,8 @@ def main() -> None:
     size = len(args.run) * args.width_px / 100, height / 100 / (1 - titled)
     figure = pyplot.figure(figsize=size, dpi=100)
     for place, run in enumerate(args.run):
-        axes = figure.add_axes((place / len(args.run), 0, 1 / len(args.run), 1 - titled))
+        gap = 0.01 * (place > 0)
+        axes = figure.add_axes((place / len(args.run) + gap, 0, 1 / len(args.run) - gap, 1 - titled))
         axes.set_axis_off()
         if not args.outlines:
             axes.imshow(rgb, extent=extent)
