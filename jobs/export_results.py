@@ -22,7 +22,7 @@ Pixels and shapes are those of the run, in its CRS, unless you ask for others:
                         turn steps into slopes
   --right-angles S      gives an object an outline with right angles and few corners, where one overlaps it by
                         S (0.8 suits buildings). Where it touches a neighbour, their edge is that of the
-                        pixels. The others keep the outlines of their pixels
+                        pixels. Round objects, and all others, keep the outlines of their pixels
   --oriented            adds length, width and heading of every object, and the rectangles as a layer
   --edits               applies what jobs/edit_run.py keeps: rejected objects are left out, redrawn and added
                         ones have their new outlines; a column `edited` says so
@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
             edits=args.edits,
         )
         plan = plan_export(request)
-        cleaning = outline_cleaning(shapes, plan)
+        cleaning = outline_cleaning(shapes, plan, say=print)
         if plan.edited is not None:
             done = ", ".join(f"{n} {word}" for word, n in plan.edited.counts().items() if n)
             print(f"edits: {done or 'none'}; {plan.edited.n_gone} about objects that are not there any more")

@@ -50,7 +50,7 @@ class InputError(TerraqueryError):
         if self.came:
             said.append(f"Got: {self.came}.")
         if self.remedy:
-            said.append(f"{_REMEDY}{self.remedy}.")
+            said.append(f"{_REMEDY}{self.remedy}{'' if self.remedy.endswith('?') else '.'}")
         super().__init__(" ".join(said))
 
 

@@ -72,13 +72,22 @@ def parse_table[T](cls: type[T], table: Mapping[str, object], where: str) -> T:
         raise InputError(
             f"{where} needs the key {missing[0]!r}",
             came=f"keys {sorted(table)}",
-            remedy=f"add {missing[0]} = ...",
+            remedy=f"add {missing[0]}, {_takes(hints[missing[0]])}",
         )
     values = {key: _coerce(value, hints[key], f"{where}.{key}") for key, value in table.items()}
     try:
         return cls(**values)
     except ValueError as error:
         raise InputError(f"{where}: {error}", remedy="correct the value") from error
+
+
+def _takes(annotation: Any) -> str:
+    """What a key takes, for a person."""
+    if typing.get_origin(annotation) is typing.Literal:
+        return f"one of {', '.join(map(repr, typing.get_args(annotation)))}"
+    return {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}.get(
+        annotation, "which has no default"
+    )
 
 
 def unknown_key(key: str, known: list[str], where: str) -> InputError:

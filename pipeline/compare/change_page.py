@@ -105,12 +105,12 @@ def _counts(summary: Mapping[str, Any]) -> Html:
         (change, summary["changes"][change]["objects"], *_two_areas(summary["changes"][change]))
         for change in CHANGES
     ]
-    return table(("", "objects", "m2 before", "m2 after"), rows)
+    return table(("", "objects", "m² before", "m² after"), rows)
 
 
 def _two_areas(entry: Mapping[str, Any]) -> tuple[object, object]:
     return tuple(  # type: ignore[return-value]
-        "" if entry[f"{side}_m2"] is None else round(entry[f"{side}_m2"], 1) for side in ("before", "after")
+        "" if entry[f"{side}_m2"] is None else f"{entry[f'{side}_m2']:,.1f}" for side in ("before", "after")
     )
 
 
@@ -119,7 +119,7 @@ def _areas(summary: Mapping[str, Any]) -> Html:
     names = ("kept", "lost", "gained")
     if ground["common_km2"] is None:
         return table(("", "pixels"), [(name, ground[f"{name}_px"]) for name in names])
-    return table(("", "m2"), [(name, round(ground[f"{name}_m2"], 1)) for name in names])
+    return table(("", "m²"), [(name, f"{ground[f'{name}_m2']:,.1f}") for name in names])
 
 
 def _legend() -> list[Html]:

@@ -85,6 +85,12 @@ def pair_of(before: str, after: str, query: str | None) -> RunPair:
     """
     first = _finished(before)
     second = _finished(after)
+    if first[0].path == second[0].path:
+        raise InputError(
+            "a comparison needs two runs",
+            came=f"{first[0].path} twice",
+            remedy="give the run of the first date and that of the second",
+        )
     asked = _common_query(first[1].queries, second[1].queries, query)
     return RunPair(
         before=DatedRun(run_dir=first[0], info=first[1], query_index=first[1].queries.index(asked)),

@@ -135,6 +135,8 @@ class OutlineCleaning:
     rules: OutlineRules
     text: str
     right_angles: float = 0.0
+    say: Callable[[str], None] = lambda _: None
+    """Told how many outlines got right angles."""
 
     def make(
         self, path: Path, plan: ExportPlan, floor: ScoreFloor, progress: Callable[[float], None]
@@ -159,17 +161,22 @@ class OutlineCleaning:
                 least_iou=self.right_angles,
                 progress=lambda done: progress(share + share * done),
             )
-            store.note = f" ({done.n_right_angled} of {done.n_right_angled + done.n_as_before} objects)"
+            told = f"{done.n_right_angled} of {done.n_right_angled + done.n_as_before} objects"
+            store.note = f" ({told})"
+            self.say(f"right angles: {told}; the others keep the outlines of their pixels")
         return store
 
 
-def outline_cleaning(request: CleaningRequest, plan: ExportPlan) -> OutlineCleaning | None:
-    """What an export is given. None: outlines stay as they are. Raises InputError as `clean_rules` does."""
+def outline_cleaning(
+    request: CleaningRequest, plan: ExportPlan, *, say: Callable[[str], None] = lambda _: None
+) -> OutlineCleaning | None:
+    """What an export is given. None: outlines stay as they are. `say`: see `OutlineCleaning`. Raises
+    InputError as `clean_rules` does.
+    """
     if not request.asked:
         return None
-    return OutlineCleaning(
-        rules=clean_rules(request, plan.table_grid), text=request.text, right_angles=request.right_angles
-    )
+    rules = clean_rules(request, plan.table_grid)
+    return OutlineCleaning(rules=rules, text=request.text, right_angles=request.right_angles, say=say)
 
 
 def make_outlines(

@@ -300,7 +300,7 @@ def build_preset(tables: Mapping[str, Any]) -> Preset:
     """Make a `Preset` of tables. Model paths that start with `models/` are those shipped with the package."""
     for name in tables:
         if name not in Preset.__dataclass_fields__:
-            raise unknown_key(name, list(Preset.__dataclass_fields__), "the configuration")
+            raise unknown_key(name, [*Preset.__dataclass_fields__, "mask_model"], "the configuration")
     return parse_table(Preset, tables, "configuration")
 
 

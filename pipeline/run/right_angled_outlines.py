@@ -22,7 +22,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from pipeline.schema.tiling import RunGrid, Window
-from pipeline.stitch.right_angles import right_angled
+from pipeline.stitch.right_angles import overlap, right_angled
 from pipeline.write.export.mask_reader import MaskReader
 from pipeline.write.export.outline_store import OutlineStore
 from pipeline.write.on_body import Ground, ground_of
@@ -62,7 +62,7 @@ def square_up(
             outline = store.outlines(query, ids[at : at + 1])[0]
             drawn = right_angled(outline, plane_at(outline, ground), least_iou=least_iou)
             made = None if drawn is None else on_own_ground(drawn, number, reader, query, grid)
-            if made is not None and _iou(made, outline) >= least_iou:
+            if made is not None and overlap(made, outline) >= least_iou:
                 store.replace(query, number, made)
                 done += 1
             progress((nth + (at + 1) / len(ids)) / len(queries))
@@ -112,11 +112,6 @@ def on_own_ground(
     cut = shapely.intersection(made, shapely.box(0, 0, grid.width, grid.height))
     parts = [part for part in shapely.get_parts(cut) if part.geom_type == "Polygon" and part.area >= LEAST_PX]
     return shapely.union_all(parts) if parts else None
-
-
-def _iou(one: shapely.Geometry, other: shapely.Geometry) -> float:
-    common = one.intersection(other).area
-    return float(common / (one.area + other.area - common))
 
 
 def _outline(mask: NDArray[np.bool_], window: Window) -> shapely.Geometry:

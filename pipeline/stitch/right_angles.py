@@ -6,6 +6,8 @@
    is closer. Neighbours of one kind become one edge, at the mean of their places weighted by their lengths.
 3. Where level and upright edges meet are the corners. Of all such outlines that overlap the object well
    enough, the one with the fewest corners is taken, and of these the one that overlaps it best.
+4. An object that an ellipse fits clearly better has no walls, and stays as it is: a circle and its best
+   square overlap by more than 0.8.
 
 Parts and holes are made right-angled one by one. If one of them cannot be, the object stays as it is.
 """
@@ -20,6 +22,9 @@ from numpy.typing import NDArray
 
 _TOLERANCES = (0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 20.0)
 """Tolerances of the simplification, in pixels; those that would take the whole object are left out."""
+
+ROUNDER = 0.05
+"""How much better an ellipse must overlap an object than right angles do for it to count as round."""
 
 _LARGEST_SHARE = 0.35
 """Largest tolerance, as a share of the square root of the object's area."""
@@ -39,13 +44,38 @@ def right_angled(
     for angle in _directions(flat):
         turned = shapely.affinity.rotate(flat, -angle, origin=(0.0, 0.0), use_radians=True)
         for made in _candidates(turned):
-            common = made.intersection(turned).area
-            iou = common / (made.area + turned.area - common)
+            iou = overlap(made, turned)
             n_corners = shapely.count_coordinates(made)
             if iou >= least_iou and (best is None or (n_corners, -iou) < best[:2]):
                 back = shapely.affinity.rotate(made, angle, origin=(0.0, 0.0), use_radians=True)
                 best = n_corners, -iou, back
-    return None if best is None else _moved(best[2], np.asarray(np.linalg.inv(plane), np.float64))
+    if best is None or overlap(ellipse_of(flat), flat) > -best[1] + ROUNDER:
+        return None
+    return _moved(best[2], np.asarray(np.linalg.inv(plane), np.float64))
+
+
+def overlap(one: shapely.Geometry, other: shapely.Geometry) -> float:
+    """Intersection over union."""
+    common = one.intersection(other).area
+    return float(common / (one.area + other.area - common))
+
+
+def ellipse_of(shape: shapely.Geometry) -> shapely.Geometry:
+    """The ellipse with the area's middle, spread and direction of a shape: its first and second moments."""
+    triangles = [
+        part for part in shapely.get_parts(shapely.constrained_delaunay_triangles(shape)) if part.area > 0.0
+    ]
+    corners = np.array([shapely.get_coordinates(part)[:3] for part in triangles])
+    areas = np.array([part.area for part in triangles])
+    middles = corners.mean(axis=1)
+    middle = (areas[:, None] * middles).sum(axis=0) / areas.sum()
+    # of one triangle: a twelfth of the sum over its corners and, nine times, its middle
+    points = np.concatenate([corners, np.repeat(middles[:, None], 9, axis=1)], axis=1) - middle
+    spread = np.einsum("n,npi,npj->ij", areas / 12, points, points) / areas.sum()
+    values, axes = np.linalg.eigh(spread)
+    turn = np.linspace(0.0, 2 * np.pi, 64, endpoint=False)
+    ring = np.column_stack([np.cos(turn), np.sin(turn)]) * (2 * np.sqrt(np.maximum(values, 1e-12)))
+    return shapely.Polygon(ring @ axes.T + middle)
 
 
 def _moved(shape: shapely.Geometry, matrix: NDArray[np.float64]) -> shapely.Geometry:

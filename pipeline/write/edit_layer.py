@@ -31,7 +31,7 @@ from pipeline.files.store.stored_files import read_parquet
 from pipeline.files.vector_file import POLYGONS, Features, read_features
 from pipeline.schema.tiling import RunGrid
 from pipeline.write.geo_parquet import with_geometry, write_geo_parquet
-from pipeline.write.georeference import Geometries, crs_of, transformer
+from pipeline.write.georeference import Geometries, crs_of, to_pixels, transformer
 from pipeline.write.instances import part_files
 from pipeline.write.run_dir import RunDir
 
@@ -115,6 +115,7 @@ def read_marks(
         )
     known = _outlines(run_dir, queries, named_rows)
     marks = [_mark(features, at, shapes[at], queries, known) for at in marked]
+    _require_on_grid(marks, grid, path)
     named = [(mark.query, mark.instance_id) for mark in marks if mark.instance_id is not None]
     if len(set(named)) < len(named):
         (query, twice), *_ = [name for name in named if named.count(name) > 1]
@@ -124,6 +125,20 @@ def read_marks(
             remedy=f"leave one of them, and mark further pieces as {ADD}",
         )
     return marks
+
+
+def _require_on_grid(marks: Sequence[EditMark], grid: RunGrid, path: Path) -> None:
+    """Raise InputError for an outline that was drawn and lies beside the run's imagery."""
+    drawn = np.array([mark.shape for mark in marks if mark.action in (REDRAW, ADD)], dtype=object)
+    ground = shapely.box(0, 0, grid.width, grid.height)
+    off = ~shapely.intersects(to_pixels(drawn, grid), ground) if len(drawn) else np.zeros(0, np.bool_)
+    if off.any():
+        x, y = shapely.get_coordinates(shapely.centroid(drawn[off][:1]))[0].tolist()
+        raise InputError(
+            "a drawn outline must lie on the run's imagery",
+            came=f"{int(off.sum())} beside it in {path}, the first at {x:.10g}, {y:.10g} in the run's CRS",
+            remedy="see that the file has the CRS that it says, or drop these features",
+        )
 
 
 def keep_edits(

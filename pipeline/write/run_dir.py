@@ -243,6 +243,9 @@ class RunDir:
         remedy = "give another --out, or set these parameters back to resume that run"
         if adds:
             remedy += ". Or give --out and the new queries alone, as --add-query: only they are asked"
+        if is_addition(parameters, before.parameters):
+            told = " ".join(f"--query {query!r}" for query in before.parameters["queries"])
+            remedy += f". Or name all queries of that run, for some were added: {told}"
         if not update and could_update(before.parameters, parameters):
             remedy += (
                 ". Or add --update: the run goes on with this area and these scenes, on the grid that it "

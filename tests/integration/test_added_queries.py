@@ -250,7 +250,7 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_written(
     for words, why in (
         ([*add, "--source", scene], "--source beside it"),
         (["--out", out, "--add-query", "tanks"], "of which the run has results"),
-        ([*add, "--add-query", "pools"], "every --query may be given once"),
+        ([*add, "--add-query", "pools"], "every --add-query may be given once"),
         ([*add, "--config", options], "stitch.min_area_px"),
     ):
         capsys.readouterr()

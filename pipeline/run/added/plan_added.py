@@ -83,16 +83,26 @@ def finished_info(out: str) -> RunInfo | ZonedInfo:
     return info
 
 
+def _plain(query: str) -> str:
+    """A query without what no model hears: capitals, and more than one space."""
+    return " ".join(query.split()).casefold()
+
+
 def added_queries(info: RunInfo | ZonedInfo, queries: Sequence[str]) -> tuple[str, ...]:
     """Check the queries to be added. Raises InputError for one that the run has, and where another addition
     has not ended.
     """
     asked = tuple(check_query(query) for query in queries)
-    for query in asked:
-        if query in info.queries:
+    known = {_plain(query): query for query in info.queries}
+    for at, query in enumerate(asked):
+        if _plain(query) in map(_plain, asked[:at]):
+            raise InputError(
+                "every --add-query may be given once", came=repr(query), remedy="drop the repetition"
+            )
+        if _plain(query) in known:
             raise InputError(
                 "--add-query adds what the run was not asked yet",
-                came=f"{query!r}, of which the run has results",
+                came=f"{query!r}, of which the run has results as {known[_plain(query)]!r}",
                 remedy="drop it; the run has the queries " + ", ".join(map(repr, info.queries)),
             )
     added = check_queries((*info.queries, *asked))[len(info.queries) :]

@@ -32,7 +32,7 @@ def check_mask_model(options: MaskModelOptions) -> None:
         raise InputError(
             "the mask model's own environment must start and say hello",
             came=str(error),
-            remedy="correct python, adapter and [mask_model.options]; numpy must be installed there",
+            remedy="correct what is said there: python, adapter or options under [mask_model]",
         ) from error
     for name, place in _places(hello).items():
         if not Path(place).exists() and not _may_be_on_a_hub(place):
@@ -47,19 +47,19 @@ def _check_places(options: MaskModelOptions) -> None:
     if shutil.which(options.python) is None:
         raise InputError(
             "mask_model.python must be the Python of the model's environment",
-            came=options.python,
-            remedy="name it with its path, such as /opt/lisa/bin/python",
+            came=f"{options.python}, which is no program on this machine",
+            remedy="make that environment, or name its Python with its path",
         )
     if not options.adapter_file.is_file():
         raise InputError(
             "mask_model.adapter must be a shipped adapter or a Python file",
-            came=options.adapter,
+            came=f"{options.adapter}, and there is no file {options.adapter_file}",
             remedy=f"use one of {', '.join(shipped_adapters())}, or the path of your own, ending in .py",
         )
     if options.repo and not os.path.isdir(options.repo):
         raise InputError(
             "mask_model.repo must be the working tree of the model's repository",
-            came=options.repo,
+            came=f"{options.repo}, which is no folder on this machine",
             remedy="clone it, and name the folder",
         )
 

@@ -54,8 +54,9 @@ class MaskModelOptions:
     def __post_init__(self) -> None:
         if self.kind == "sam3-text" and not self.checkpoint:
             raise ValueError("kind sam3-text needs checkpoint, the folder or hub id of a SAM3")
-        if self.kind == "process" and not (self.python and self.adapter):
-            raise ValueError("kind process needs python and adapter")
+        for name in ("python", "adapter"):
+            if self.kind == "process" and not getattr(self, name):
+                raise ValueError(f"kind process needs {name}, too")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is a score from 0 to 1, got {self.threshold}")
         if not (0 < self.limit_s < float("inf") and 0 < self.load_s < float("inf")):

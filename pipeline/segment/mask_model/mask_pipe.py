@@ -50,8 +50,19 @@ class LateError(Exception):
 class MaskPipe:
     """One child process. It answers one request at a time."""
 
-    def __init__(self, command: Sequence[str], *, cwd: str, environ: Mapping[str, str] = os.environ) -> None:
-        """Start the child. Raises OSError where there is no such program."""
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        cwd: str,
+        environ: Mapping[str, str] = os.environ,
+        passes_on: bool = True,
+    ) -> None:
+        """Start the child. Raises OSError where there is no such program.
+
+        `passes_on`: whether what it writes to standard error goes to ours as well.
+        """
+        self._passes_on = passes_on
         self._child = subprocess.Popen(
             list(command),
             cwd=cwd,
@@ -161,5 +172,7 @@ class MaskPipe:
                 line = public_text(raw.decode("utf-8", "replace")).strip()
                 if line:
                     self._lines.append(line[:_LINE_CHARS])
+                    if not self._passes_on:
+                        continue
                     with suppress(OSError, ValueError):
                         print(line, file=sys.stderr)  # noqa: T201

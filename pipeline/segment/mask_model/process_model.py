@@ -77,7 +77,7 @@ def say_hello(options: MaskModelOptions) -> Hello:
 @lru_cache
 def _hello_once(options_json: str) -> Hello:
     options = MaskModelOptions(**json.loads(options_json))
-    pipe = _start(options)
+    pipe = _start(options, passes_on=False)
     try:
         return _greet(pipe, options)
     finally:
@@ -238,12 +238,12 @@ def _unpacked(packed: NDArray[np.uint8], shape_px: tuple[int, int]) -> NDArray[n
     return bits.reshape(-1, height, width).astype(np.bool_)
 
 
-def _start(options: MaskModelOptions) -> MaskPipe:
-    """Start a child. Raises ModelError."""
+def _start(options: MaskModelOptions, *, passes_on: bool = True) -> MaskPipe:
+    """Start a child. `passes_on`: see `MaskPipe`. Raises ModelError."""
     command = [options.python, "-I", str(CHILD), "--adapter", str(options.adapter_file)]
     repo = str(Path(options.repo).absolute()) if options.repo else ""
     try:
-        return MaskPipe([*command, "--repo", repo], cwd=repo or "/")
+        return MaskPipe([*command, "--repo", repo], cwd=repo or "/", passes_on=passes_on)
     except OSError as error:
         raise ModelError(f"the mask model's Python does not start: {options.python}: {error}") from error
 

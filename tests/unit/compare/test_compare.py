@@ -60,7 +60,8 @@ def test_a_failed_comparison_leaves_nothing(
         compare(request, progress=lambda *_: None)
     assert list((tmp_path / "c").iterdir()) == []
     monkeypatch.setattr(module, "_pixel_m", lambda _: float("nan"))
-    request = request_for((runs[0], runs[0]), tmp_path / "c", rules=MatchRules(most_way_m=9.0))
+    shutil.copytree(tmp_path / "a", tmp_path / "d")
+    request = request_for((runs[0], str(tmp_path / "d")), tmp_path / "c", rules=MatchRules(most_way_m=9.0))
     with pytest.raises(InputError, match="no known ground"):
         compare(request, progress=lambda *_: None)
     assert list((tmp_path / "c").iterdir()) == []

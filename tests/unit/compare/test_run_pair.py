@@ -35,6 +35,10 @@ def refused(runs: tuple[Path, Path], query: str | None = "roofs") -> str:
     return str(caught.value)
 
 
+def test_a_run_is_not_compared_with_itself(runs: tuple[Path, Path]) -> None:
+    assert "twice" in refused((runs[0], runs[0]))
+
+
 def test_two_runs_on_one_grid(runs: tuple[Path, Path]) -> None:
     pair = pair_of(str(runs[0]), str(runs[1]), "été")
     assert (pair.before.query_index, pair.after.query_index, pair.offset) == (1, 1, (0, 0))

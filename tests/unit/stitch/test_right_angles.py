@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import affinity
 
-from pipeline.stitch.right_angles import right_angled
+from pipeline.stitch.right_angles import ellipse_of, right_angled
 
 SQUARE = np.eye(2)
 WINGS = shapely.union(shapely.box(0, 0, 40, 14), shapely.box(0, 0, 12, 34))
@@ -57,12 +57,25 @@ def test_drawn_buildings_come_back(drawn: tuple[shapely.Geometry, int], degrees:
     assert iou(made, true) > 0.85
 
 
-def test_a_round_object_needs_a_low_limit() -> None:
-    tank = on_raster(shapely.Point(60, 60).buffer(25))
-    square = right_angled(tank, SQUARE, least_iou=0.7)
-    assert square is not None
-    assert len(corner_angles(square)) == 4
-    assert right_angled(tank, SQUARE, least_iou=0.999) is None
+@settings(max_examples=20, deadline=None)
+@given(st.floats(8, 30), st.floats(0.5, 1.0), st.floats(0, 180))
+def test_round_objects_stay_round(radius: float, flat: float, degrees: float) -> None:
+    tank = affinity.rotate(affinity.scale(shapely.Point(70, 70).buffer(radius), 1.0, flat), degrees)
+    assert right_angled(on_raster(tank), SQUARE, least_iou=0.5) is None
+
+
+def test_the_ellipse_has_the_moments_of_the_shape() -> None:
+    ellipse = affinity.rotate(affinity.scale(shapely.Point(70, 70).buffer(30, quad_segs=64), 1.0, 0.6), 35)
+    assert iou(ellipse_of(ellipse), ellipse) > 0.995
+    square = ellipse_of(shapely.box(0, 0, 10, 10))
+    assert square.centroid.coords[0] == pytest.approx((5, 5))
+    assert square.area == pytest.approx(np.pi * 4 * 100 / 12, rel=0.01)  # half axes of two deviations
+    ring = YARD.difference(shapely.box(0, 0, 1, 1))
+    assert ellipse_of(ring).centroid.distance(ring.centroid) < 0.5
+
+
+def test_nothing_fits_better_than_it_can() -> None:
+    assert right_angled(on_raster(turned(WINGS, 33)), SQUARE, least_iou=0.999) is None
 
 
 def test_angles_are_those_of_the_ground() -> None:

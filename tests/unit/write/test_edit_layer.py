@@ -93,6 +93,20 @@ def test_marks_that_say_nothing_of_this_run_are_refused(
         read_marks(path, run_dir, grid_of(), QUERIES, run_id="run-1")
 
 
+def test_a_drawn_outline_must_lie_on_the_imagery(run_dir: RunDir, tmp_path: Path) -> None:
+    """A file in degrees whose CRS was lost lies elsewhere; one that reaches over the border is fine."""
+    far = gpd.GeoDataFrame(
+        {"query": ["roofs"], "edit": ["add"]}, geometry=[shapely.box(0, 0, 1, 1)], crs=grid_of().crs_wkt
+    )
+    far.to_file(tmp_path / "far.gpkg")
+    words = (run_dir, grid_of(), ["roofs"])
+    with pytest.raises(InputError, match=r"must lie on the run's imagery(.|\n)*1 beside it"):
+        read_marks(tmp_path / "far.gpkg", *words, run_id="run-1")
+    over = far.set_geometry([shapely.box(449000, 35990, 450003, 35992)])
+    over.to_file(tmp_path / "over.gpkg")
+    assert len(read_marks(tmp_path / "over.gpkg", *words, run_id="run-1")) == 1
+
+
 def test_a_later_mark_replaces_an_earlier_one(run_dir: RunDir) -> None:
     square = shapely.box(450001, 35990, 450003, 35992)
 

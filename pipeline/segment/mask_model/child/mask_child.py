@@ -32,6 +32,7 @@ What `answer` raises fails that query alone.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib.util
 import json
 import os
@@ -44,7 +45,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:
+    sys.exit(f"numpy is not installed in this environment ({sys.executable})")
 
 PROTOCOL = 1
 MAGIC = b"TQM1"
@@ -52,6 +56,9 @@ HEAD = struct.Struct("<4sIQ")
 MAX_HEADER_BYTES = 1 << 24
 MAX_PAYLOAD_BYTES = 1 << 31
 """A frame that announces more is refused before it is read."""
+
+ADAPTER = ("NAME", "VERSION", "OPTIONS", "PATHS", "ONE_MASK", "load", "prepare", "answer")
+"""What an adapter's file must have."""
 
 LIBRARIES = ("numpy", "torch", "transformers")
 """Whose versions are told."""
@@ -119,12 +126,15 @@ def private_pipe() -> tuple[BinaryIO, BinaryIO]:
 
 
 def load_adapter(path: str) -> Any:
-    """Import an adapter from its file. Raises what that raises."""
+    """Import an adapter from its file. Raises what that raises, and ValueError for one that lacks a part."""
     spec = importlib.util.spec_from_file_location("mask_adapter", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
     adapter = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(adapter)
+    lacking = [name for name in ADAPTER if not hasattr(adapter, name)]
+    if lacking:
+        raise ValueError(f"an adapter must have {', '.join(ADAPTER)}; {path} has no {', no '.join(lacking)}")
     return adapter
 
 
@@ -134,7 +144,9 @@ def settled_options(adapter: Any, given: dict[str, Any]) -> dict[str, Any]:
     known = adapter.OPTIONS
     unknown = sorted(set(given) - set(known))
     if unknown:
-        raise ValueError(f"{adapter.NAME} has no option {unknown[0]!r}; it has {', '.join(sorted(known))}")
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        told = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(known))}"
+        raise ValueError(f"{adapter.NAME} has no option {unknown[0]!r}; {told}")
     options = {**known, **given}
     missing = sorted(name for name, value in options.items() if value is None)
     if missing:
@@ -200,7 +212,8 @@ class MaskServer:
             operations = {"hello": self._hello, "load": self._load, "answer": self._answer}
             told, masks = operations[header["op"]](header, payload)
         except Exception as error:
-            traceback.print_exc()
+            if header.get("op") != "hello":  # what is wrong at the greeting is told in a line
+                traceback.print_exc()
             return {"id": header.get("id"), "error": f"{type(error).__name__}: {error}"}, b""
         return {"id": header.get("id"), **told}, masks
 

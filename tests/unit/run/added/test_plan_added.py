@@ -41,7 +41,9 @@ def test_queries_are_written_as_a_run_writes_them() -> None:
     ("info", "queries", "why"),
     [
         (INFO, ["ships", " pools "], "'pools', of which the run has results"),
-        (INFO, ["ships", "ships"], "given once"),
+        (INFO, ["ships", "ships"], "--add-query may be given once"),
+        (INFO, ["Ships", "sh ips", "  ships "], "--add-query may be given once"),
+        (INFO, [" POOLS"], "'POOLS', of which the run has results as 'pools'"),
         (INFO, [" "], "query"),
         (replace(INFO, update={"queries": ["tanks", "pools", "roads"]}), ["ships"], "--add-query 'roads'"),
     ],

@@ -28,7 +28,7 @@ def test_a_table_with_free_options_is_read() -> None:
     ("table", "why"),
     [
         ({"kind": "lisa"}, "must be one of"),
-        ({"kind": "process"}, "needs python and adapter"),
+        ({"kind": "process"}, "needs (python|adapter), too"),
         ({"kind": "sam3-text"}, "needs checkpoint"),
         ({"kind": "sam3-text", "checkpoint": "x", "threshold": 2.0}, "a score from 0 to 1"),
         ({"kind": "process", "python": "p", "adapter": "a", "limit_s": 0.0}, "are seconds"),

@@ -172,8 +172,9 @@ def test_hello_is_said_once_and_ends_its_child(monkeypatch: pytest.MonkeyPatch) 
     started: list[MaskPipe] = []
     start = process_model._start
 
-    def noted(options: MaskModelOptions) -> MaskPipe:
-        started.append(start(options))
+    def noted(options: MaskModelOptions, *, passes_on: bool) -> MaskPipe:
+        assert not passes_on, "the screen is ours while nothing runs"
+        started.append(start(options, passes_on=passes_on))
         return started[-1]
 
     monkeypatch.setattr(process_model, "_start", noted)
