@@ -122,7 +122,7 @@ class _Page:
             _card("tiles looked at", c.planned - outside),
             _card("found", c.found, class_="found"),
             _card("empty", c.empty - outside, class_="empty"),
-            _card("failed", c.failed, class_="failed"),
+            _card("failed", c.failed, class_="failed" if c.failed else ""),
             *([_card("outside the AOI", outside)] if outside else []),
             *([_card("not accounted for", c.n_missing, class_="failed")] if c.n_missing else []),
         ]

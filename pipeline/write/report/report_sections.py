@@ -190,6 +190,8 @@ def _object_card(chip: Chip, grid: Window, pixels: Pixels) -> Html:
         *(["cut off"] if chip.truncated else []),
     ]
     lines = [tag("p", tag("i", style=f"background:{css(colour)}"), chip.label or chip.query, class_="name")]
+    if chip.label and chip.label != chip.query:
+        lines.append(tag("p", chip.query, class_="marks"))
     lines += [
         tag("p", " · ".join(marks), class_="marks"),
         tag("p", short_text(chip.rationale), class_="why"),

@@ -266,7 +266,7 @@ function drawSeams(box, ratio) {
     if (object.tiles < 2 || !touches(box, object.box)) continue;
     pen.save();
     pen.clip(pathOf(object), "evenodd");
-    for (const [side, width] of [[lattice.core, 2], [lattice.block, 4]]) {
+    for (const [side, width] of [[lattice.core, 1], [lattice.block, 2]]) {
       pen.beginPath();
       for (let x = Math.ceil(object.box[0] / side) * side; x < object.box[2]; x += side) {
         pen.moveTo(x, object.box[1]);
@@ -276,8 +276,10 @@ function drawSeams(box, ratio) {
         pen.moveTo(object.box[0], y);
         pen.lineTo(object.box[2], y);
       }
+      const px = ratio / pen.getTransform().a;
       pen.strokeStyle = "#fff";
-      pen.lineWidth = (width * ratio) / pen.getTransform().a;
+      pen.lineWidth = width * px;
+      pen.setLineDash([5 * px, 5 * px]);
       pen.stroke();
     }
     pen.restore();
