@@ -22,6 +22,9 @@ from pipeline.files.hrefs import public_href
 MAX_VALUE_CHARS = 240
 """Most characters of a value in a message about differences."""
 
+MOST_TOLD = 8
+"""Most keys that a message about differences names."""
+
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 """Plain JSON."""
 
@@ -67,8 +70,19 @@ def diff_parameters(a: Mapping[str, object], b: Mapping[str, object]) -> list[st
 
 
 def describe_difference(a: Mapping[str, object], b: Mapping[str, object]) -> str:
-    """Write every difference as `key: value in a -> value in b`, joined by `; `. Long values are cut."""
-    return "; ".join(f"{change.key}: {change.before} -> {change.after}" for change in _sorted_changes(a, b))
+    """Write differences as `key: value in a -> value in b`, joined by `; `. Long values are cut. Of many, the
+    MOST_TOLD that lie least deep are written, and the others counted.
+    """
+    changes = _sorted_changes(a, b)
+    keys, left = few([change.key for change in changes])
+    told = [f"{each.key}: {each.before} -> {each.after}" for each in changes if each.key in keys]
+    return "; ".join([*told, *([f"and {left} more"] if left else [])])
+
+
+def few(keys: Sequence[str]) -> tuple[list[str], int]:
+    """Choose the MOST_TOLD keys that lie least deep, in their order, and count the others."""
+    chosen = set(sorted(keys, key=lambda key: (key.count("."), key))[:MOST_TOLD])
+    return [key for key in keys if key in chosen], max(len(keys) - MOST_TOLD, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 from pipeline.errors import InputError, RunMismatchError
 from pipeline.files.atomic_file import remove_leftovers
-from pipeline.files.fingerprint import describe_difference, diff_parameters, fingerprint
+from pipeline.files.fingerprint import describe_difference, diff_parameters, few, fingerprint
 from pipeline.files.output_folder import require_folder, writing_to
 from pipeline.files.run_times import fixed_time
 from pipeline.files.store.store_path import Place, StorePath, store_path
@@ -239,7 +239,8 @@ class RunDir:
         adds = is_addition(before.parameters, parameters)
         if adds_queries and adds:
             return "update"
-        keys = diff_parameters(before.parameters, parameters)
+        keys, more = few(diff_parameters(before.parameters, parameters))
+        keys += [f"{more} more"] if more else []
         remedy = "give another --out, or set these parameters back to resume that run"
         if adds:
             remedy += ". Or give --out and the new queries alone, as --add-query: only they are asked"

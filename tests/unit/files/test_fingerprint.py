@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.files.fingerprint import MAX_VALUE_CHARS, describe_difference, diff_parameters, fingerprint
+from pipeline.files.fingerprint import (
+    MAX_VALUE_CHARS,
+    MOST_TOLD,
+    describe_difference,
+    diff_parameters,
+    fingerprint,
+)
 
 JSON = st.recursive(
     st.none()
@@ -100,6 +106,15 @@ def test_tables_that_one_side_lacks_are_named_key_by_key_unless_they_are_empty()
     )
     assert describe_difference({"gate": {}}, {}) == "gate: {} -> (not set)"
     assert diff_parameters({"gate": {}}, {"gate": {}}) == []
+
+
+def test_of_many_differences_the_plainest_are_told() -> None:
+    before = {"marks": "a", "prompter": {f"key{number}": number for number in range(30)}, "queries": ["x"]}
+    text = describe_difference(before, {"marks": "b", "prompter": {}, "queries": ["y"]})
+    assert text.startswith('marks: "a" -> "b"; ')
+    assert 'queries: ["x"] -> ["y"]' in text
+    assert text.endswith("; and 24 more")
+    assert text.count(" -> ") == MOST_TOLD
 
 
 def test_long_values_are_cut() -> None:
