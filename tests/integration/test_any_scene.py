@@ -17,9 +17,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pystac
 import pytest
+import shapely
 import zarr
 from drawn_scenes import Draw, DrawnScene, draws, write_drawn_scene
 from hypothesis import HealthCheck, Phase, given, settings
+from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 RunJob = Callable[..., int]
@@ -82,8 +84,11 @@ def check_pixels_and_tiles(drawn: DrawnScene, out: Path) -> None:
         if row["reason"] == "nodata":
             assert least[own].mean() < 0.05, "a tile with imagery counts as nodata"
     judged = mask != 255
+    surely, perhaps = inside_area(out, transform, mask.shape)
     assert not (judged & ~(most & looked_at)).any(), "something was judged that is no imagery"
-    assert not ((least & looked_at) & ~judged).any(), "imagery was not judged"
+    assert not ((mask == 0) & ~perhaps).any(), "beside the area an empty pixel says nothing"
+    assert not ((least & looked_at & surely) & ~judged).any(), "imagery was not judged"
+
     must, may = drawn.truth(transform, judged)
     assert not (must & (mask != 1)).any(), "an object is missing"
     assert not (~may & (mask == 1)).any(), "there is an object where none is"
@@ -94,6 +99,22 @@ def check_pixels_and_tiles(drawn: DrawnScene, out: Path) -> None:
     assert dict(zip(frame["instance_id"], frame["area_px"], strict=True)) == dict(
         zip(values.tolist(), counts.tolist(), strict=True)
     )
+
+
+def inside_area(
+    out: Path, transform: Affine, shape: tuple[int, int]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(h, w) pixels whose middle lies in the area of the run, and those that touch it at all."""
+    wkb = json.loads((out / "run.json").read_text()).get("aoi_wkb")
+    if not wkb:
+        return np.ones(shape, dtype=np.bool_), np.ones(shape, dtype=np.bool_)
+    area = shapely.from_wkb(wkb)
+    cols, rows = np.meshgrid(np.arange(shape[1]), np.arange(shape[0]))
+    at = [transform @ (cols + right, rows + down) for right, down in ((0, 0), (1, 0), (1, 1), (0, 1))]
+    pixels = shapely.polygons(np.stack([np.stack(xy, axis=-1) for xy in at], axis=-2))
+    middles = transform @ (cols + 0.5, rows + 0.5)
+    nearly = area.buffer(1e-6 * np.sqrt(abs(transform.determinant)))
+    return shapely.contains_xy(area, *middles), shapely.intersects(pixels, nearly)
 
 
 def check_documents(out: Path, *, placed: bool) -> None:
