@@ -14,9 +14,10 @@ Training data (--data) is a folder, a split of EarthReason, or worlds, which are
                       {"image": "images/a.png", "mask": "masks/a.png", "question": "storage tanks"}
                     Image and mask have one size. Mask above 0: the target. "mask": null: it is not there.
   earthreason:ROOT  the training split (ROOT/train/{images,labels,QAs}), one question per image (--seed)
-  edits:RUN         a run that a person corrected (jobs/edit_run.py): its tiles in which every object has a
-                    mark. The target is what was accepted, redrawn or added; where all was rejected, it is
-                    not there. The run's imagery must still be in its place. Tiles are written beside OUT
+  edits:RUN         a run that a person corrected (jobs/edit_run.py): its tiles that were wholly judged and in
+                    which every object has a mark. The target is what was accepted, redrawn or added; where
+                    all was rejected, it is not there. The run's imagery must still be in its place. Tiles
+                    are written beside OUT
   world[:SEED]      procedural worlds from SEED on (default 300000), --tiles of them, drawn once beside OUT
 
 Written to --out:

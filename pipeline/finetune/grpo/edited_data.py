@@ -46,6 +46,9 @@ MIN_TARGET_PX = 64
 """A mask with fewer pixels is a sliver at the border, and no fair target."""
 
 
+_FATES = ("present", "absent", "open", "slivers", "unjudged", "unread")
+
+
 @dataclass(frozen=True, kw_only=True)
 class EditedTiles:
     """What became of the tiles in which a mark lies."""
@@ -60,6 +63,8 @@ class EditedTiles:
     """Left out: an object without a mark lies in the tile."""
     n_slivers: int
     """Left out: less than MIN_TARGET_PX of the target lies in the tile."""
+    n_unjudged: int
+    """Left out: some of the tile was not judged, as at the border of the area of interest."""
     n_unread: int
     """Left out: the imagery could not be read any more."""
 
@@ -68,6 +73,7 @@ class EditedTiles:
         left = {
             "with objects that have no mark": self.n_open,
             "with a sliver of the target": self.n_slivers,
+            "of which not all was judged": self.n_unjudged,
             "whose imagery cannot be read": self.n_unread,
         }
         told = "".join(f", {n} {why}" for why, n in left.items() if n)
@@ -143,7 +149,7 @@ class _EditedTileWriter:
             if edited.actions[name] == REDRAW
         }
         self._added = [(query, to_pixels([shape], grid)[0]) for query, _, shape in edited.added]
-        self._counts = dict.fromkeys(("present", "absent", "open", "slivers", "unread"), 0)
+        self._counts = dict.fromkeys(_FATES, 0)
 
     def write(self) -> EditedTiles:
         """Write images, masks and, at last, the table."""
@@ -161,16 +167,14 @@ class _EditedTileWriter:
         """The questions of one tile. Its image is written with the first of them."""
         for query, text in enumerate(self._info.queries):
             window = judged_part(self._masks.read("mask", query, tile.read) != MASK_FILL, tile)
-            if window is None:
-                continue
-            answer = self._answer(query, window)
+            answer = self._answer(query, window or tile.read)
             if not answer.is_marked:
                 continue
-            fate = _fate(answer)
+            fate = "unjudged" if window is None else _fate(answer)
             name = f"{tile.tile_id}_{query}.png"
             if fate in ("present", "absent"):
                 try:
-                    rgb = self._reader.read_rgb(window)
+                    rgb = self._reader.read_rgb(window or tile.read)
                 except SourceError:
                     fate = "unread"
             self._counts[fate] += 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas as gpd
@@ -116,6 +118,23 @@ def test_imagery_that_is_gone_is_said(corrected: AssessedRun, tmp_path: Path) ->
             write_edited(str(corrected.run), tmp_path / "out")
     finally:
         moved.rename(corrected.scene)
+
+
+def test_a_marked_tile_of_which_not_all_was_judged_is_counted(corrected: AssessedRun, tmp_path: Path) -> None:
+    ids = published(corrected)[ROWS, COLS]
+    keep(corrected, tmp_path, dict.fromkeys(np.unique(ids[ids > 0]).tolist(), "accept"), None)
+    copied = replace(corrected, run=Path(shutil.copytree(corrected.run, tmp_path / "run", symlinks=True)))
+    before = write_edited(str(copied.run), tmp_path / "out")
+    assert (NAME in samples_of(before.folder), before.n_unjudged) == (True, 0)
+    mask = zarr.open_group(str(copied.run / "masks.zarr"), mode="r+")["mask"]
+    free = np.argwhere(published(corrected)[128:192, 64:128] == 0)[0] + (128, 64)
+    mask[0, free[0], free[1]] = 255
+    shutil.rmtree(before.folder)
+    try:
+        told = write_edited(str(copied.run), tmp_path / "out").text()
+    except InputError as error:
+        told = str(error)
+    assert "1 of which not all was judged" in told
 
 
 TILE = TileSpec(
